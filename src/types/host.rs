@@ -177,7 +177,8 @@ impl<'de> Deserialize<'de> for Host {
             }
 
             fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Host, E> {
-                text.parse().map_err(|error| E::custom(format_args!("{error}: {text:?}")))
+                text.parse()
+                    .map_err(|error| E::custom(format_args!("{error}: {text:?}")))
             }
         }
         deserializer.deserialize_str(Parse).map_err(D::Error::custom)

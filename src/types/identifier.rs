@@ -192,7 +192,10 @@ impl FromStr for RoleName {
             return Err(IdentifierError::Empty { max: Self::MAX_LEN });
         }
         if text.len() > Self::MAX_LEN {
-            return Err(IdentifierError::TooLong { len: text.len(), max: Self::MAX_LEN });
+            return Err(IdentifierError::TooLong {
+                len: text.len(),
+                max: Self::MAX_LEN,
+            });
         }
         match text.chars().find(|c| c.is_control()) {
             Some(bad) => Err(IdentifierError::BadCharacter(bad)),

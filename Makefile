@@ -1,0 +1,26 @@
+# The README's two commands, and the parts of .ci/run one by one. Kept to what GNU make 3.81 knows, which macOS ships.
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check bench
+
+# Extra arguments of `rowhouse demo`: make demo ARGS="--listen 127.0.0.1:8080"
+ARGS :=
+
+help: ## list these targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s  %s\n", $$1, $$2 }' Makefile
+
+setup: ## install what is missing: PostgreSQL's server programs, a C compiler
+	@scripts/setup
+
+demo: setup ## the to-do example on a private Postgres; Ctrl-C stops all of it
+	cargo run --release --locked -- demo $(ARGS)
+
+test: setup ## all tests, against a private Postgres
+	cargo test --locked
+
+check: setup ## format, lints and docs, as strict as the gate
+	cargo fmt --check
+	cargo clippy --locked --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --locked
+
+bench: setup ## all benches, against a private Postgres
+	cargo bench --locked

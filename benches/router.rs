@@ -1,0 +1,99 @@
+//! Host → tenant → pool handle: what tenancy itself costs per request, without a connection.
+
+#![expect(clippy::print_stderr, reason = "a bench that cannot start says why")]
+
+use std::hint::black_box;
+use std::path::Path;
+use std::sync::Arc;
+
+use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
+use http::header::HOST;
+use http::{HeaderMap, HeaderValue, Uri, Version};
+use rowhouse::config::{Config, Live};
+use rowhouse::pool::{Cluster, Pools};
+use rowhouse::router;
+use rowhouse::router::Ports;
+use rowhouse::tenant::{Registry, State, Tenant};
+use rowhouse::types::MAX_HOST_LEN;
+use tokio_util::task::TaskTracker;
+
+/// A registry of `count` tenants, read from a real configuration.
+fn registry(count: usize) -> Registry {
+    let dir = std::env::temp_dir().join(format!("rowhouse-bench-router-{}-{count}", std::process::id()));
+    let tenants: String = (0..count)
+        .map(|n| format!("[tenants.t{n:05}]\nhosts = [\"t{n:05}.example.com\"]\n"))
+        .collect();
+    write(
+        &dir.join("rowhouse.toml"),
+        "[clusters.main]\nurl = \"postgres://edge@localhost/app\"\n",
+    );
+    write(&dir.join("tenants/all.toml"), &tenants);
+    let config = Config::load(&dir, &|_| None, &Live::new()).unwrap_or_else(|errors| unusable(&errors));
+    let _gone = std::fs::remove_dir_all(&dir);
+    let endpoint = tokio_postgres::Config::new();
+    let registry = Registry::new();
+    for (generation, tenant) in config.tenants.values().enumerate() {
+        let cluster = Cluster::new(tenant.cluster.clone(), endpoint.clone(), 80, TaskTracker::new());
+        let shared = config.shared.schema.clone();
+        registry.install(&Tenant::new(
+            Arc::clone(tenant),
+            cluster,
+            shared,
+            generation as u64,
+            State::Live,
+        ));
+    }
+    registry
+}
+
+fn write(path: &Path, text: &str) {
+    let written = path
+        .parent()
+        .map(std::fs::create_dir_all)
+        .transpose()
+        .and_then(|_| std::fs::write(path, text));
+    if let Err(error) = written {
+        unusable(&error)
+    }
+}
+
+fn unusable(error: &dyn std::fmt::Display) -> ! {
+    eprintln!("{error}");
+    std::process::exit(1)
+}
+
+fn lookup(criterion: &mut Criterion) {
+    let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else {
+        unusable(&"no runtime");
+    };
+    let _entered = runtime.enter();
+    let mut group = criterion.benchmark_group("router/lookup");
+    for count in [10, 10_000] {
+        let registry = registry(count);
+        let pools = Pools::new();
+        let ports = Ports::new([8000]);
+        let heads: Vec<HeaderMap> = (0..count)
+            .map(|n| {
+                let host = HeaderValue::from_str(&format!("t{n:05}.example.com:8000"));
+                HeaderMap::from_iter(host.map(|host| (HOST, host)))
+            })
+            .collect();
+        let uri = Uri::from_static("/api/mylist");
+        let mut next = 0;
+        group.bench_function(BenchmarkId::from_parameter(count), |bencher| {
+            bencher.iter(|| {
+                // A stride that visits all of them in no order the caches like.
+                next = (next + 7919) % count;
+                let mut buffer = [0; MAX_HOST_LEN];
+                let authority = router::authority(&heads[next], &uri, Version::HTTP_11).ok()?;
+                let host = router::host(authority, &ports, &mut buffer).ok()?;
+                let tenant = registry.route(host)?;
+                Some(black_box(tenant.pool(&pools)))
+            });
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, lookup);
+criterion_main!(benches);

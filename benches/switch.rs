@@ -1,0 +1,3 @@
+//! The cost of switching tenants.
+
+fn main() {}

@@ -1,0 +1,164 @@
+//! `rowhouse demo`: the example of the configuration directory on a private Postgres, with rows to look at.
+
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use std::{fs, io};
+
+use thiserror::Error;
+use tracing::debug;
+
+use crate::config::{Config, Live, Secret};
+use crate::identity;
+use crate::identity::Key;
+use crate::migrate;
+use crate::pool;
+use crate::pool::{Cluster, Startup};
+use crate::types::{RoleName, SchemaName, TenantId};
+
+/// How long the tokens that the demo prints are good for.
+const TOKEN_TTL: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Why the demo has no rows or no key.
+#[derive(Debug, Error)]
+pub enum Error {
+    /// A file of the demo cannot be read or written.
+    #[error("{}: {source}", .path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The system gave no random bytes.
+    #[error("no random bytes for a key")]
+    Random,
+    /// No connection.
+    #[error(transparent)]
+    Pool(#[from] pool::Error),
+    /// A seed file failed.
+    #[error("{}: {}", .path.display(), .source.as_db_error().map_or_else(|| .source.to_string(), ToString::to_string))]
+    Seed {
+        /// The file.
+        path: PathBuf,
+        /// What Postgres said.
+        source: tokio_postgres::Error,
+    },
+    /// A token cannot be signed.
+    #[error(transparent)]
+    Token(#[from] identity::Error),
+}
+
+/// The key that the demo signs its tokens with: made once, kept beside the data, readable by its owner alone.
+///
+/// # Errors
+///
+/// [`Error::File`], [`Error::Random`].
+pub fn key(data: &Path) -> Result<Secret, Error> {
+    let path = data.with_extension("jwt");
+    let at = |source| Error::File {
+        path: path.clone(),
+        source,
+    };
+    match fs::read(&path) {
+        Ok(key) if key.len() >= 32 => return Ok(Secret::new(key)),
+        Ok(_) => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(at(error)),
+    }
+    let mut random = [0_u8; 32];
+    aws_lc_rs::rand::fill(&mut random).map_err(|_| Error::Random)?;
+    let key: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
+    let mut file = fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&path)
+        .map_err(at)?;
+    file.write_all(key.as_bytes()).map_err(at)?;
+    Ok(Secret::new(key.into_bytes()))
+}
+
+/// The token of a tenant's user role, good for a day.
+///
+/// # Errors
+///
+/// [`Error::Token`].
+pub fn token(key: &Secret, tenant: &TenantId, now: u64) -> Result<String, Error> {
+    let role = migrate::user_role(tenant);
+    Ok(identity::sign(
+        &Key::Server(key.clone()),
+        tenant,
+        role.as_str(),
+        TOKEN_TTL,
+        now,
+    )?)
+}
+
+/// Fills the tables from `migrations/seed/{shared,TENANT}.sql`, each file once in the life of a database.
+///
+/// # Errors
+///
+/// [`Error`]; a file is applied whole or not at all.
+pub async fn seed(config: &Config, cluster: &Cluster) -> Result<(), Error> {
+    let Some(seeds) = config
+        .migrations
+        .tenant
+        .as_deref()
+        .and_then(Path::parent)
+        .map(|parent| parent.join("seed"))
+    else {
+        return Ok(());
+    };
+    let startup = Startup::new("seed").search_path(std::iter::empty::<&SchemaName>());
+    let mut client = cluster.admin(&startup, Duration::from_secs(5)).await?;
+    let shared = (
+        seeds.join("shared.sql"),
+        migrate::shared_owner_role(),
+        config.shared.schema.clone(),
+    );
+    let own = |tenant: &crate::config::Tenant| {
+        let file = seeds.join(format!("{}.sql", tenant.id));
+        (file, migrate::owner_role(&tenant.id), tenant.schema.clone())
+    };
+    let tenants: &Live = &config.tenants;
+    let tenants = tenants
+        .values()
+        .filter(|tenant| tenant.managed && !tenant.is_operator());
+    for (path, role, schema) in std::iter::once(shared).chain(tenants.map(|tenant| own(tenant))) {
+        match fs::read_to_string(&path) {
+            Ok(sql) => apply(&mut client, &sql, &role, &schema)
+                .await
+                .map_err(|source| Error::Seed { path, source })?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => debug!(file = %path.display(), "no seed"),
+            Err(source) => return Err(Error::File { path, source }),
+        }
+    }
+    Ok(())
+}
+
+async fn apply(
+    client: &mut tokio_postgres::Client,
+    sql: &str,
+    role: &RoleName,
+    schema: &SchemaName,
+) -> Result<(), tokio_postgres::Error> {
+    let transaction = client.transaction().await?;
+    transaction
+        .batch_execute("CREATE TABLE IF NOT EXISTS rowhouse.seeded (schema text PRIMARY KEY)")
+        .await?;
+    const MARK: &str = "INSERT INTO rowhouse.seeded VALUES ($1) ON CONFLICT DO NOTHING";
+    if transaction.execute(MARK, &[&schema.as_str()]).await? == 0 {
+        return transaction.rollback().await;
+    }
+    let become_owner = format!(
+        "SET LOCAL ROLE {}; SET LOCAL search_path = {}, pg_temp",
+        role.quoted(),
+        schema.quoted()
+    );
+    transaction.batch_execute(&become_owner).await?;
+    transaction.batch_execute(sql).await?;
+    transaction.commit().await
+}

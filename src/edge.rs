@@ -1,0 +1,550 @@
+//! One running edge: clusters, pools, tenants and listeners, put together from a configuration and kept up to date.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use notify::{RecursiveMode, Watcher};
+use thiserror::Error;
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep, timeout};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::{error, info, warn};
+
+use crate::admin::Operator;
+use crate::catalog;
+use crate::config;
+use crate::config::{Config, Endpoint, Live};
+use crate::embedded;
+use crate::embedded::Postgres;
+use crate::metrics::Metrics;
+use crate::migrate;
+use crate::pool::{Cluster, Pools, Startup};
+use crate::router::Ports;
+use crate::server::tls::CertificateStore;
+use crate::server::{Limits, Listener, ListenerError, Shutdown, Signals, tls};
+use crate::service::Service;
+use crate::tenant::{Onboarder, Registry};
+use crate::types::ClusterId;
+
+/// Editors write a file in several steps: the last change within this time counts.
+const SETTLE: Duration = Duration::from_millis(100);
+
+/// Connections to a cluster that are not ours to spend: superusers' and other programs'.
+const RESERVE: u32 = 10;
+
+/// How long the first connection to a cluster may take to tell its limits.
+const FIRST_CONTACT: Duration = Duration::from_secs(5);
+
+/// What the command line says over the configuration.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// The configuration directory.
+    pub config_dir: PathBuf,
+    /// Instead of `[server] listen`.
+    pub listen: Option<SocketAddr>,
+    /// Instead of `[server] operator_listen`.
+    pub operator_listen: Option<SocketAddr>,
+    /// Instead of the data directory of every embedded cluster.
+    pub data: Option<PathBuf>,
+    /// A further TLS listener with these certificates: `demo --tls`.
+    pub tls: Option<(SocketAddr, Vec<config::Certificate>)>,
+    /// Key for tokens where the configuration has none.
+    pub jwt_secret: Option<config::Secret>,
+    /// Whether embedded clusters may lose data in a crash, for speed: tests and benches.
+    pub volatile: bool,
+    /// A stopped data directory that embedded clusters begin as a copy of, instead of an empty one.
+    pub template: Option<PathBuf>,
+}
+
+/// Why an edge does not start.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// The configuration has mistakes.
+    #[error("{0}")]
+    Config(config::Errors),
+    /// An embedded Postgres does not start.
+    #[error(transparent)]
+    Embedded(#[from] embedded::Error),
+    /// An embedded Postgres cannot be set up.
+    #[error("cannot set up the embedded cluster {cluster}: {reason}")]
+    Bootstrap {
+        /// The cluster.
+        cluster: ClusterId,
+        /// Why.
+        reason: String,
+    },
+    /// The budget does not fit the server.
+    #[error(
+        "cluster {cluster}: budget = {budget} does not fit max_connections = {max_connections} of the server: write at \
+         most {most}, or raise max_connections"
+    )]
+    Budget {
+        /// The cluster.
+        cluster: ClusterId,
+        /// What is configured.
+        budget: u32,
+        /// What the server allows.
+        max_connections: u32,
+        /// What would fit.
+        most: u32,
+    },
+    /// An address cannot be listened on.
+    #[error(transparent)]
+    Listener(#[from] ListenerError),
+    /// A certificate cannot be used.
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
+    Certificates(Vec<tls::Error>),
+    /// The configuration directory cannot be watched.
+    #[error("cannot watch the configuration directory: {0}")]
+    Watch(#[from] notify::Error),
+}
+
+/// One running edge. Dropping it stops its Postgres, but does not wait for requests: [`Edge::stop`] does.
+pub struct Edge {
+    /// Everything that requests go through.
+    service: Arc<Service>,
+    clusters: BTreeMap<ClusterId, Arc<Cluster>>,
+    embedded: Vec<Postgres>,
+    shutdown: Shutdown,
+    background: TaskTracker,
+    connections: TaskTracker,
+    stop: CancellationToken,
+    grace: Duration,
+    address: SocketAddr,
+    operator_address: SocketAddr,
+    tls_address: Option<SocketAddr>,
+    _watcher: notify::RecommendedWatcher,
+}
+
+impl Edge {
+    /// Starts an edge and brings its tenants up. Returns when each is live or has failed, or its cluster is down and
+    /// being tried again; requests are answered from shortly before that.
+    ///
+    /// # Errors
+    ///
+    /// [`StartError`]. Nothing is left running then.
+    pub async fn start(options: Options) -> Result<Self, StartError> {
+        let config = load(&options.config_dir, &Live::new())
+            .await
+            .map_err(StartError::Config)?;
+        for warning in &config.warnings {
+            warn!("{warning}");
+        }
+        for failed in &config.failed {
+            error!(file = %failed.path.display(), "tenant file not used:\n{}", failed.errors);
+        }
+        let stop = CancellationToken::new();
+        let connections = TaskTracker::new();
+        let mut running = Vec::new();
+        let mut clusters = BTreeMap::new();
+        for (id, cluster) in &config.clusters {
+            let endpoint = match &cluster.endpoint {
+                Endpoint::Url(endpoint) => (**endpoint).clone(),
+                Endpoint::Embedded { data } => {
+                    let data = options.data.clone().unwrap_or_else(|| data.clone());
+                    let (postgres, endpoint) = start_embedded(id, data, cluster.budget.get(), &options).await?;
+                    running.push(postgres);
+                    endpoint
+                }
+            };
+            check_budget(id, &endpoint, cluster.budget.get()).await?;
+            let budget = cluster.budget.get();
+            clusters.insert(
+                id.clone(),
+                Cluster::new(id.clone(), endpoint, budget, connections.clone()),
+            );
+        }
+
+        let limits = Limits {
+            connections: config.server.max_connections.get() as usize,
+            ..Limits::default()
+        };
+        let listener = Listener::bind(options.listen.unwrap_or(config.server.listen), limits.clone()).await?;
+        let operator_limits = Limits {
+            connections: 100,
+            ..Limits::default()
+        };
+        let operator_address = options.operator_listen.unwrap_or(config.server.operator_listen);
+        let operator_listener = Listener::bind(operator_address, operator_limits).await?;
+        let mut tls_listener = None;
+        if let Some((address, store)) = certificates(&options, &config)? {
+            tls_listener = Some(Listener::bind(address, limits).await?.with_tls(Arc::new(store)));
+        }
+        let address = listener.local();
+        let operator_address = operator_listener.local();
+        let tls_address = tls_listener.as_ref().map(Listener::local);
+
+        let own_ports = [Some(address.port()), tls_address.map(|address| address.port())];
+        let public_ports = config.server.public_ports.iter().map(|port| port.get());
+        let registry = Arc::new(Registry::new());
+        let pools = Arc::new(Pools::new());
+        let metrics = Arc::new(Metrics::new());
+        let service = Arc::new(Service {
+            registry: Arc::clone(&registry),
+            pools: Arc::clone(&pools),
+            catalogs: catalog::Store::new(),
+            metrics: Arc::clone(&metrics),
+            ports: Ports::new(own_ports.into_iter().flatten().chain(public_ports)),
+            server_key: config.server.jwt_secret.clone().or(options.jwt_secret),
+            max_body: config.server.max_body.get(),
+            next_request: AtomicU64::new(1),
+        });
+        let operator = Arc::new(Operator::new(
+            Arc::clone(&service),
+            clusters.values().cloned().collect(),
+        ));
+        let shutdown = Shutdown::new();
+        shutdown
+            .tasks()
+            .spawn(listener.serve(Arc::clone(&service), shutdown.clone()));
+        shutdown
+            .tasks()
+            .spawn(operator_listener.serve(Arc::clone(&operator), shutdown.clone()));
+        if let Some(listener) = tls_listener {
+            shutdown
+                .tasks()
+                .spawn(listener.serve(Arc::clone(&service), shutdown.clone()));
+        }
+
+        let onboarder = Onboarder::new(
+            Arc::clone(&registry),
+            Arc::clone(&pools),
+            clusters.clone(),
+            &config,
+            stop.clone(),
+        );
+        let onboarder = Arc::new(onboarder);
+        let background = TaskTracker::new();
+        let janitor = Arc::clone(&pools);
+        let janitor_stop = stop.clone();
+        background.spawn(async move { janitor.janitor(janitor_stop).await });
+        let changed = Arc::new(Notify::new());
+        let watcher = watch(&options.config_dir, Arc::clone(&changed))?;
+        let reloader = Reloader {
+            dir: options.config_dir.clone(),
+            onboarder,
+            operator,
+            metrics,
+            service: Arc::clone(&service),
+        };
+        let grace = config.server.grace;
+        let first = Arc::new(Notify::new());
+        background.spawn(reloader.run(config, changed, shutdown.clone(), stop.clone(), Arc::clone(&first)));
+        // Tenants of a cluster that is down are tried for as long as it takes, which is nothing to wait for here.
+        if timeout(FIRST_CONTACT, first.notified()).await.is_err() {
+            info!("still bringing tenants up");
+        }
+        Ok(Self {
+            service,
+            clusters,
+            embedded: running,
+            shutdown,
+            background,
+            connections,
+            stop,
+            grace,
+            address,
+            operator_address,
+            tls_address,
+            _watcher: watcher,
+        })
+    }
+
+    /// Where plain HTTP is served.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Where the operator's endpoints are.
+    #[must_use]
+    pub fn operator_address(&self) -> SocketAddr {
+        self.operator_address
+    }
+
+    /// Where HTTPS is served.
+    #[must_use]
+    pub fn tls_address(&self) -> Option<SocketAddr> {
+        self.tls_address
+    }
+
+    /// The request path, for what asks it from inside: benches and tests.
+    #[must_use]
+    pub fn service(&self) -> &Arc<Service> {
+        &self.service
+    }
+
+    /// The clusters.
+    #[must_use]
+    pub fn clusters(&self) -> &BTreeMap<ClusterId, Arc<Cluster>> {
+        &self.clusters
+    }
+
+    /// The embedded servers.
+    #[must_use]
+    pub fn embedded(&self) -> &[Postgres] {
+        &self.embedded
+    }
+
+    /// Reads the configuration again, as SIGHUP does.
+    pub fn reload(&self) {
+        self.shutdown.reload().notify_one();
+    }
+
+    /// Serves until a signal says stop, then drains. `true` if every request finished in time.
+    pub async fn run(self, mut signals: Signals) -> bool {
+        let clean = self.shutdown.run(async || signals.next().await, self.grace).await;
+        self.close().await;
+        clean
+    }
+
+    /// Drains and stops. `true` if every request finished within `grace`.
+    pub async fn stop(self, grace: Duration) -> bool {
+        let clean = self.shutdown.drain(grace).await;
+        self.close().await;
+        clean
+    }
+
+    /// What is left when no request runs any more: tasks, pools, connections, Postgres.
+    async fn close(mut self) {
+        self.stop.cancel();
+        self.background.close();
+        self.background.wait().await;
+        self.service.pools.close();
+        self.connections.close();
+        if timeout(Duration::from_secs(5), self.connections.wait()).await.is_err() {
+            warn!(open = self.connections.len(), "connections to Postgres left open");
+        }
+        let embedded = std::mem::take(&mut self.embedded);
+        // Stopping waits for the server, which must not hold up this thread's other tasks.
+        let stopped = tokio::task::spawn_blocking(move || drop(embedded)).await;
+        if stopped.is_err() {
+            warn!("an embedded Postgres did not stop in order");
+        }
+    }
+}
+
+impl std::fmt::Debug for Edge {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Edge")
+            .field("address", &self.address)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Keeps the tenants as the configuration says.
+struct Reloader {
+    dir: PathBuf,
+    onboarder: Arc<Onboarder>,
+    operator: Arc<Operator>,
+    metrics: Arc<Metrics>,
+    service: Arc<Service>,
+}
+
+impl Reloader {
+    /// Applies `config`, tells `first`, and then whatever the files become, until `stop`.
+    ///
+    /// A change that arrives while another is being applied waits for it only if their clusters are up: a cluster that is
+    /// down is left to its own attempt and never delays the news of others.
+    async fn run(
+        self,
+        config: Config,
+        changed: Arc<Notify>,
+        shutdown: Shutdown,
+        stop: CancellationToken,
+        first: Arc<Notify>,
+    ) {
+        let mut live = config.tenants.clone();
+        let mut fixed = Fixed::of(&config);
+        let mut applying = Box::pin(self.apply(config));
+        let mut told = false;
+        loop {
+            let sighup = tokio::select! {
+                () = stop.cancelled() => return,
+                () = &mut applying, if !told => {
+                    told = true;
+                    first.notify_one();
+                    continue;
+                }
+                () = changed.notified() => false,
+                () = shutdown.reload().notified() => true,
+            };
+            sleep(SETTLE).await;
+            if sighup {
+                self.onboarder.forget_catalogs();
+            }
+            match load(&self.dir, &live).await {
+                Ok(config) => {
+                    self.metrics.reload(config.failed.is_empty());
+                    for failed in &config.failed {
+                        error!(file = %failed.path.display(), "tenant file not used, the last good state serves on:\n{}", failed.errors);
+                    }
+                    let now = Fixed::of(&config);
+                    if now != fixed {
+                        warn!("rowhouse.toml changed: all but [defaults] takes effect at the next start");
+                        fixed = now;
+                    }
+                    self.operator.set_config_error(None);
+                    live = config.tenants.clone();
+                    // The one before is dropped where it stands: `apply` starts from what there is.
+                    applying = Box::pin(self.apply(config));
+                    told = false;
+                }
+                Err(errors) => {
+                    self.metrics.reload(false);
+                    error!("configuration not used, the last good state serves on:\n{errors}");
+                    self.operator.set_config_error(Some(errors.to_string()));
+                }
+            }
+        }
+    }
+
+    async fn apply(&self, config: Config) {
+        self.onboarder.apply(&config).await;
+        self.operator.set_ready();
+        info!(tenants = self.service.registry.tenants().len(), "configuration applied");
+    }
+}
+
+/// The part of a configuration that a running edge does not change.
+#[derive(PartialEq)]
+struct Fixed {
+    server: config::Server,
+    tls: Option<config::Tls>,
+    clusters: BTreeMap<ClusterId, config::Cluster>,
+    shared: config::Shared,
+}
+
+impl Fixed {
+    fn of(config: &Config) -> Self {
+        Self {
+            server: config.server.clone(),
+            tls: config.tls.clone(),
+            clusters: config.clusters.clone(),
+            shared: config.shared.clone(),
+        }
+    }
+}
+
+/// Reads the configuration on a thread where reading may block.
+async fn load(dir: &Path, live: &Live) -> Result<Config, config::Errors> {
+    let (dir, live) = (dir.to_owned(), live.clone());
+    let loading = tokio::task::spawn_blocking(move || Config::load(&dir, &|name| std::env::var(name).ok(), &live));
+    loading
+        .await
+        .unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
+}
+
+/// Tells `changed` of every change below the configuration directory.
+fn watch(dir: &Path, changed: Arc<Notify>) -> Result<notify::RecommendedWatcher, notify::Error> {
+    let mut watcher = notify::recommended_watcher(move |event: Result<notify::Event, notify::Error>| match event {
+        // Reading the files is an event as well, and would go round for ever.
+        Ok(event) if event.kind.is_access() => {}
+        Ok(_) => changed.notify_one(),
+        Err(error) => warn!(%error, "watching the configuration failed"),
+    })?;
+    watcher.watch(dir, RecursiveMode::Recursive)?;
+    Ok(watcher)
+}
+
+/// Starts a private Postgres and makes the edge's login and database in it.
+async fn start_embedded(
+    id: &ClusterId,
+    data: PathBuf,
+    budget: u32,
+    options: &Options,
+) -> Result<(Postgres, tokio_postgres::Config), StartError> {
+    let started = Instant::now();
+    let mut launch = embedded::Options::new(data);
+    launch.durable = !options.volatile;
+    launch.template.clone_from(&options.template);
+    launch.max_connections = u16::try_from(budget.saturating_add(RESERVE)).unwrap_or(u16::MAX);
+    let starting = tokio::task::spawn_blocking(move || Postgres::start(launch));
+    let postgres = starting
+        .await
+        .unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))?;
+    info!(cluster = %id, pid = postgres.pid(), version = postgres.version(), elapsed = ?started.elapsed(), "embedded Postgres started");
+    let mut endpoint = tokio_postgres::Config::new();
+    endpoint.host_path(postgres.socket_dir()).port(postgres.port());
+    let bootstrap = async {
+        let mut superuser = endpoint.clone();
+        superuser.user("postgres").dbname("postgres");
+        migrate::bootstrap_embedded(&admin(id, &superuser).await?)
+            .await
+            .map_err(|error| error.to_string())?;
+        superuser.dbname(migrate::EMBEDDED_DATABASE);
+        migrate::bootstrap_embedded_database(&admin(id, &superuser).await?)
+            .await
+            .map_err(|error| error.to_string())
+    };
+    bootstrap.await.map_err(|reason| StartError::Bootstrap {
+        cluster: id.clone(),
+        reason,
+    })?;
+    endpoint.user(migrate::EDGE_LOGIN).dbname(migrate::EMBEDDED_DATABASE);
+    Ok((postgres, endpoint))
+}
+
+/// A connection before there is a budget: closed when it is dropped.
+async fn admin(id: &ClusterId, endpoint: &tokio_postgres::Config) -> Result<tokio_postgres::Client, String> {
+    let cluster = Cluster::new(id.clone(), endpoint.clone(), 1, TaskTracker::new());
+    cluster
+        .admin(&Startup::new("start"), FIRST_CONTACT)
+        .await
+        .map_err(|error| {
+            let cause = std::error::Error::source(&error)
+                .map(|cause| format!(": {cause}"))
+                .unwrap_or_default();
+            format!("{error}{cause}")
+        })
+}
+
+/// Whether the server takes as many connections as the budget says. A server that is down is asked no more: it may be
+/// back later, and then refuses by itself what is too much.
+async fn check_budget(id: &ClusterId, endpoint: &tokio_postgres::Config, budget: u32) -> Result<(), StartError> {
+    const ASK: &str = "SELECT sum(setting::int) FILTER (WHERE name = 'max_connections')::int, \
+        coalesce(sum(setting::int) FILTER (WHERE name <> 'max_connections'), 0)::int FROM pg_catalog.pg_settings \
+        WHERE name IN ('max_connections', 'superuser_reserved_connections', 'reserved_connections')";
+    let client = match admin(id, endpoint).await {
+        Ok(client) => client,
+        Err(reason) => {
+            warn!(cluster = %id, %reason, "cluster not reachable at start, it will be tried again");
+            return Ok(());
+        }
+    };
+    let Ok(row) = client.query_one(ASK, &[]).await else {
+        return Ok(());
+    };
+    let [max_connections, reserved] = [0, 1].map(|column| u32::try_from(row.get::<_, i32>(column)).unwrap_or(0));
+    let most = max_connections.saturating_sub(reserved);
+    if budget > most {
+        return Err(StartError::Budget {
+            cluster: id.clone(),
+            budget,
+            max_connections,
+            most,
+        });
+    }
+    Ok(())
+}
+
+/// The TLS listener's address and certificates, if there is to be one.
+fn certificates(options: &Options, config: &Config) -> Result<Option<(SocketAddr, CertificateStore)>, StartError> {
+    let own = config.tenants.values().filter_map(|tenant| tenant.tls.as_deref());
+    let (address, certificates): (_, Vec<&config::Certificate>) = match (&options.tls, &config.tls) {
+        (Some((address, given)), _) => (*address, given.iter().collect()),
+        (None, Some(tls)) => (tls.listen, tls.certificates.iter().chain(own).collect()),
+        (None, None) => return Ok(None),
+    };
+    let pairs = certificates
+        .into_iter()
+        .map(|certificate| (certificate.cert.clone(), certificate.key.clone()));
+    let store = CertificateStore::load(pairs).map_err(StartError::Certificates)?;
+    Ok(Some((address, store)))
+}

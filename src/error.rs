@@ -1,0 +1,133 @@
+//! Why a request got no answer: one variant per stage, in the order a request meets them.
+
+use std::time::Duration;
+
+use thiserror::Error;
+use tracing::{info, warn};
+
+use crate::encode;
+use crate::identity;
+use crate::pool;
+use crate::query;
+use crate::router;
+use crate::tenant::CatalogError;
+
+/// Why a request got no answer. What the client is told of it is decided in `response/problem.rs`, and nowhere else.
+#[derive(Debug, Error)]
+pub enum Error {
+    /// It addresses nothing that is served.
+    #[error(transparent)]
+    Router(#[from] router::Error),
+    /// The root of the API is asked for, which does not describe itself yet.
+    #[error("Root endpoint metadata is disabled")]
+    NoRoot,
+    /// The tenant is being brought up.
+    #[error("the tenant is being brought up")]
+    Onboarding,
+    /// The tenant could not be brought up.
+    #[error("the tenant is out of order")]
+    TenantFailed,
+    /// The verb is not served here; the value is what is.
+    #[error("method {method} is not served here")]
+    Method {
+        /// What was asked.
+        method: http::Method,
+        /// The value of `Allow`.
+        allow: &'static str,
+    },
+    /// None of the formats the client takes is served.
+    #[error("none of these media types are available: {0}")]
+    NotAcceptable(String),
+    /// The body is not of a type that is understood.
+    #[error("content type {0} is not served: send application/json")]
+    ContentType(String),
+    /// The body is longer than `max_body`.
+    #[error("the body is longer than {limit} bytes")]
+    BodyTooLarge {
+        /// The limit in bytes.
+        limit: usize,
+    },
+    /// The body stopped coming.
+    #[error("no byte of the body came for {0:?}")]
+    BodyTimeout(Duration),
+    /// The body broke off.
+    #[error("the body broke off")]
+    BodyBroken,
+    /// The token is refused.
+    #[error(transparent)]
+    Identity(#[from] identity::Error),
+    /// There is no token, and without one the tenant answers nothing.
+    #[error("Anonymous access is disabled")]
+    AnonymousDisabled,
+    /// The token names a role that is not the tenant's to give.
+    #[error("permission denied to set role \"{0}\"")]
+    RoleNotPermitted(String),
+    /// What was asked does not make sense for the tenant's tables.
+    #[error(transparent)]
+    Query(#[from] query::Error),
+    /// No connection, or Postgres said no. The flag: whether a token was sent.
+    #[error("{source}")]
+    Pool {
+        /// What happened.
+        source: pool::Error,
+        /// Whether the request was authenticated, which decides between 401 and 403.
+        authenticated: bool,
+    },
+    /// The catalog makes no sense.
+    #[error(transparent)]
+    Catalog(#[from] crate::catalog::Error),
+    /// A row could not be encoded.
+    #[error(transparent)]
+    Encode(#[from] encode::Error),
+    /// The answer is larger than one response may be.
+    #[error("the answer is larger than {limit} bytes")]
+    ResponseTooLarge {
+        /// The limit in bytes.
+        limit: usize,
+    },
+}
+
+impl Error {
+    /// Logs it, once, where it is handled: what the client can mend at INFO, what we or the operator must at WARN.
+    pub fn log(&self) {
+        match self {
+            Self::TenantFailed | Self::Catalog(_) | Self::Encode(_) | Self::Identity(identity::Error::NoKey) => {
+                warn!(error = %self, "request failed")
+            }
+            Self::Pool { source, .. } => match source {
+                pool::Error::Database(database) => {
+                    // The message may quote values, so only the code is logged.
+                    info!(db.response.status_code = database.code().code(), "statement refused");
+                }
+                pool::Error::TenantQueueFull { .. } | pool::Error::ClusterSaturated { .. } | pool::Error::Draining => {
+                    info!(error = %self, "request refused");
+                }
+                _ => {
+                    warn!(error = %self, cause = std::error::Error::source(source).map(tracing::field::display), "request failed")
+                }
+            },
+            // Its text quotes the request, values included.
+            Self::Query(error) => info!(code = error.code(), "request refused"),
+            _ => info!(error = %self, "request refused"),
+        }
+    }
+}
+
+impl From<pool::Error> for Error {
+    /// Without a token; what runs with one says so itself.
+    fn from(source: pool::Error) -> Self {
+        Self::Pool {
+            source,
+            authenticated: false,
+        }
+    }
+}
+
+impl From<CatalogError> for Error {
+    fn from(error: CatalogError) -> Self {
+        match error {
+            CatalogError::Pool(source) => source.into(),
+            CatalogError::Catalog(error) => Self::Catalog(error),
+        }
+    }
+}

@@ -1,0 +1,250 @@
+//! One Postgres endpoint: its budget of connections, and how one is opened, cancelled and closed.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, timeout, timeout_at};
+use tokio_postgres::error::SqlState;
+use tokio_postgres::{CancelToken, Client, NoTls};
+use tokio_util::task::TaskTracker;
+use tracing::{debug, warn};
+
+use crate::types::ClusterId;
+
+use super::connect::Startup;
+use super::error::Error;
+use super::socket::Socket;
+
+/// Socket, authentication and startup together may take this long.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Forking a backend costs the server some 2.5 ms of a core: more at once only make all of them late.
+const CONNECTS_AT_ONCE: usize = 8;
+
+/// Each cancel is a connection of its own outside the budget: few, and short.
+const CANCELS_AT_ONCE: usize = 4;
+
+/// A cancel that takes longer is given up; the statement ends at its `statement_timeout`.
+const CANCEL_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// One Postgres endpoint with one budget of connections over all its tenants.
+pub struct Cluster {
+    id: ClusterId,
+    endpoint: tokio_postgres::Config,
+    budget: u32,
+    slots: Arc<Semaphore>,
+    waiting: AtomicUsize,
+    connect_gate: Semaphore,
+    cancel_gate: Arc<Semaphore>,
+    tasks: TaskTracker,
+}
+
+/// A cluster's figures at one moment.
+#[derive(Clone, Copy, Debug)]
+pub struct ClusterState {
+    /// The most connections there may be.
+    pub budget: u32,
+    /// The connections there are, in use, idle or closing.
+    pub in_use: u32,
+    /// Requests that wait for one.
+    pub waiting: usize,
+}
+
+/// One permitted backend connection. Owned by the task that drives the socket, and given back when that is closed.
+pub(super) struct Slot {
+    _permit: OwnedSemaphorePermit,
+    held: Arc<AtomicU32>,
+}
+
+impl Cluster {
+    /// A cluster that has not been connected to. `tasks` runs the tasks that drive its sockets.
+    #[must_use]
+    pub fn new(id: ClusterId, endpoint: tokio_postgres::Config, budget: u32, tasks: TaskTracker) -> Arc<Self> {
+        Arc::new(Self {
+            id,
+            endpoint,
+            budget,
+            slots: Arc::new(Semaphore::new(budget as usize)),
+            waiting: AtomicUsize::new(0),
+            connect_gate: Semaphore::new(CONNECTS_AT_ONCE),
+            cancel_gate: Arc::new(Semaphore::new(CANCELS_AT_ONCE)),
+            tasks,
+        })
+    }
+
+    /// The id.
+    #[must_use]
+    pub fn id(&self) -> &ClusterId {
+        &self.id
+    }
+
+    /// The most connections there may be.
+    #[must_use]
+    pub fn budget(&self) -> u32 {
+        self.budget
+    }
+
+    /// The role that connections log in as.
+    #[must_use]
+    pub fn login(&self) -> &str {
+        self.endpoint.get_user().unwrap_or_default()
+    }
+
+    /// The figures of this moment.
+    #[must_use]
+    pub fn state(&self) -> ClusterState {
+        let free = u32::try_from(self.slots.available_permits()).unwrap_or(u32::MAX);
+        ClusterState {
+            budget: self.budget,
+            in_use: self.budget.saturating_sub(free),
+            waiting: self.waiting.load(Ordering::Relaxed),
+        }
+    }
+
+    /// A connection for onboarding and the like: it takes a slot of the budget like any other, for at most as long as
+    /// the client lives.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::ClusterSaturated`] after `wait`; the errors of connecting.
+    pub async fn admin(&self, startup: &Startup, wait: Duration) -> Result<Client, Error> {
+        let slot = timeout(wait, self.slot(&Arc::default()))
+            .await
+            .map_err(|_| Error::ClusterSaturated { budget: self.budget })??;
+        self.connect(startup, slot).await
+    }
+
+    /// A free slot, if there is one now.
+    pub(super) fn try_slot(&self, held: &Arc<AtomicU32>) -> Option<Slot> {
+        let permit = Arc::clone(&self.slots).try_acquire_owned().ok()?;
+        Some(Slot::new(permit, held))
+    }
+
+    /// The next free slot. First come, first served; dropping the future leaves the line.
+    pub(super) async fn slot(&self, held: &Arc<AtomicU32>) -> Result<Slot, Error> {
+        let _waiting = Waiting::new(&self.waiting);
+        let permit = Arc::clone(&self.slots)
+            .acquire_owned()
+            .await
+            .map_err(|_| Error::Draining)?;
+        Ok(Slot::new(permit, held))
+    }
+
+    /// Whether requests wait for a slot.
+    pub(super) fn waiting(&self) -> usize {
+        self.waiting.load(Ordering::Relaxed)
+    }
+
+    /// Opens a connection. The slot stays with the task that drives the socket, whatever becomes of the client.
+    pub(super) async fn connect(&self, startup: &Startup, slot: Slot) -> Result<Client, Error> {
+        let deadline = Instant::now() + CONNECT_TIMEOUT;
+        let connecting = async {
+            let _gate = self.connect_gate.acquire().await.map_err(|_| Error::Draining)?;
+            let socket = Socket::connect(&self.endpoint)
+                .await
+                .map_err(|error| Error::ClusterDown(error.into()))?;
+            startup
+                .config(&self.endpoint)
+                .connect_raw(socket, NoTls)
+                .await
+                .map_err(classify)
+        };
+        let (client, connection) = timeout_at(deadline, connecting)
+            .await
+            .map_err(|_| Error::ConnectTimeout(CONNECT_TIMEOUT))??;
+        let cluster = self.id.clone();
+        self.tasks.spawn(async move {
+            if let Err(error) = connection.await {
+                // The requests on it have been told; here it is on record once per connection.
+                warn!(%cluster, %error, "connection to Postgres lost");
+            }
+            drop(slot);
+        });
+        Ok(client)
+    }
+
+    /// Asks the server to stop what runs on a connection. Returns at once.
+    ///
+    /// A cancel may arrive late and hit the next statement, so only a connection that is never used again is cancelled.
+    pub(super) fn cancel(&self, token: CancelToken) {
+        let Ok(gate) = Arc::clone(&self.cancel_gate).try_acquire_owned() else {
+            return; // too many at once: its statement_timeout ends it
+        };
+        let endpoint = self.endpoint.clone();
+        let cluster = self.id.clone();
+        self.tasks.spawn(async move {
+            let cancelling = async {
+                let socket = Socket::connect(&endpoint).await.map_err(|error| error.to_string())?;
+                token
+                    .cancel_query_raw(socket, NoTls)
+                    .await
+                    .map_err(|error| error.to_string())
+            };
+            match timeout(CANCEL_TIMEOUT, cancelling).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => debug!(%cluster, %error, "cancel failed"),
+                Err(_) => debug!(%cluster, "cancel timed out"),
+            }
+            drop(gate);
+        });
+    }
+}
+
+impl fmt::Debug for Cluster {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Cluster")
+            .field("id", &self.id)
+            .field("state", &self.state())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Slot {
+    fn new(permit: OwnedSemaphorePermit, held: &Arc<AtomicU32>) -> Self {
+        held.fetch_add(1, Ordering::AcqRel);
+        Self {
+            _permit: permit,
+            held: Arc::clone(held),
+        }
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        self.held.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// Counts one waiting request for as long as it lives.
+struct Waiting<'a>(&'a AtomicUsize);
+
+impl<'a> Waiting<'a> {
+    fn new(counter: &'a AtomicUsize) -> Self {
+        counter.fetch_add(1, Ordering::AcqRel);
+        Self(counter)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// Whose fault a refused connection is: the server's state, or this tenant's role and database.
+fn classify(error: tokio_postgres::Error) -> Error {
+    match error.code() {
+        Some(
+            &SqlState::INVALID_AUTHORIZATION_SPECIFICATION
+            | &SqlState::INVALID_PASSWORD
+            | &SqlState::INVALID_CATALOG_NAME
+            | &SqlState::INSUFFICIENT_PRIVILEGE
+            | &SqlState::INVALID_PARAMETER_VALUE
+            | &SqlState::UNDEFINED_OBJECT,
+        ) => Error::Refused(error),
+        _ => Error::ClusterDown(error.into()),
+    }
+}

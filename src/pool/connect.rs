@@ -1,0 +1,93 @@
+//! What a connection carries from its first byte on: search path, role and timeouts in the startup options.
+
+use std::fmt::Write as _;
+
+use crate::types::RoleName;
+use crate::types::SchemaName;
+
+/// What is set in the startup message of a connection (Postgres manual, 55.2.1; `options` as in libpq 34.1.2).
+///
+/// Set there, they are the session's defaults: no statement ever sets them again, and `RESET ALL` returns to them.
+#[derive(Clone, Debug, Default)]
+pub struct Startup {
+    options: String,
+    application_name: String,
+}
+
+impl Startup {
+    /// Nothing set but the name that `pg_stat_activity` shows: `rowhouse/NAME`.
+    #[must_use]
+    pub fn new(name: &str) -> Self {
+        Self {
+            options: String::new(),
+            application_name: format!("rowhouse/{name}"),
+        }
+    }
+
+    /// Adds one setting. The value may be any text: it is escaped.
+    #[must_use]
+    pub fn setting(mut self, name: &'static str, value: &str) -> Self {
+        if !self.options.is_empty() {
+            self.options.push(' ');
+        }
+        self.options.push_str("-c ");
+        self.options.push_str(name);
+        self.options.push('=');
+        for c in value.chars() {
+            // The server splits `options` at white space unless a backslash stands before it.
+            if c == '\\' || c.is_whitespace() {
+                self.options.push('\\');
+            }
+            self.options.push(c);
+        }
+        self
+    }
+
+    /// The schemas to search, in order, with `pg_temp` behind them: it would come first if it were not named.
+    #[must_use]
+    pub fn search_path<'a>(self, schemas: impl IntoIterator<Item = &'a SchemaName>) -> Self {
+        let mut path = String::new();
+        for schema in schemas {
+            let _infallible = write!(path, "{},", schema.quoted());
+        }
+        path.push_str("pg_temp");
+        self.setting("search_path", &path)
+    }
+
+    /// The role to take on at once (member of which the login must be).
+    #[must_use]
+    pub fn role(self, role: &RoleName) -> Self {
+        self.setting("role", role.as_str())
+    }
+
+    /// `endpoint` with all of this in it.
+    pub(super) fn config(&self, endpoint: &tokio_postgres::Config) -> tokio_postgres::Config {
+        let mut config = endpoint.clone();
+        config.application_name(&self.application_name);
+        if !self.options.is_empty() {
+            config.options(&self.options);
+        }
+        config
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_cannot_add_an_option() {
+        let role: RoleName = r"x -c role=postgres\".parse().unwrap();
+        let startup = Startup::new("t").role(&role);
+        assert_eq!(startup.options, r"-c role=x\ -c\ role=postgres\\");
+    }
+
+    #[test]
+    fn pg_temp_is_searched_last() {
+        let schemas: Vec<SchemaName> = vec!["cliente".parse().unwrap(), "public".parse().unwrap()];
+        assert_eq!(
+            Startup::new("t").search_path(&schemas).options,
+            r#"-c search_path="cliente","public",pg_temp"#
+        );
+    }
+}

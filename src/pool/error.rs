@@ -1,0 +1,66 @@
+//! Why a request got no connection, or no answer on it.
+
+use std::time::Duration;
+
+use thiserror::Error;
+use tokio_postgres::error::DbError;
+
+/// What can go wrong between asking for a connection and the last row.
+#[derive(Debug, Error)]
+pub enum Error {
+    /// The tenant already uses all it may, and its line is full or did not move in time.
+    #[error("the tenant already runs as many requests as it may ({pool_max})")]
+    TenantQueueFull {
+        /// The tenant's own limit.
+        pool_max: u32,
+    },
+    /// All connections of the cluster are in use, and none came free in time.
+    #[error("all {budget} connections of the cluster are in use")]
+    ClusterSaturated {
+        /// The cluster's budget.
+        budget: u32,
+    },
+    /// The server cannot be reached, or is starting up or shutting down.
+    #[error("the database cannot be reached")]
+    ClusterDown(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The server did not finish connecting in time.
+    #[error("the database did not accept a connection within {0:?}")]
+    ConnectTimeout(Duration),
+    /// The server refuses this tenant's role or database.
+    #[error("the database refuses the tenant's role or database")]
+    Refused(#[source] tokio_postgres::Error),
+    /// The connection came up with another schema or role than asked for: it was closed, nothing ran on it.
+    #[error("connected as role {found_role:?} in schema {found_schema:?} instead of {role:?} in {schema:?}")]
+    Unverified {
+        /// The schema asked for.
+        schema: String,
+        /// `current_schema()`; none if the schema does not exist.
+        found_schema: Option<String>,
+        /// The role asked for.
+        role: String,
+        /// `current_user`.
+        found_role: String,
+    },
+    /// The tenant is being removed or the edge is shutting down.
+    #[error("no new work is taken on")]
+    Draining,
+    /// Postgres answered the statement with an error.
+    #[error("{}", .0.message())]
+    Database(Box<DbError>),
+    /// The connection broke while the statement was on its way.
+    #[error("the connection to the database was lost")]
+    Lost(#[source] tokio_postgres::Error),
+    /// The statement outran its time although Postgres should have stopped it.
+    #[error("the database did not answer within {0:?}")]
+    Deadline(Duration),
+}
+
+impl Error {
+    /// The error of a statement on an open connection.
+    pub(super) fn of_statement(error: tokio_postgres::Error) -> Self {
+        match error.as_db_error() {
+            Some(database) => Self::Database(Box::new(database.clone())),
+            None => Self::Lost(error),
+        }
+    }
+}

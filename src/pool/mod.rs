@@ -1,0 +1,132 @@
+//! One bb8 pool per tenant, all of a cluster's pools together under one hard budget of connections.
+//!
+//! ```text
+//! checkout ─ 1 admission: at most `pool_max` requests of a tenant at once, the others wait in line  → tenant_queue_full
+//!          ─ 2 an idle connection of the tenant's own pool, if there is one: no I/O
+//!          ─ 3 else a slot of the cluster's budget; an idle connection of another tenant is evicted → cluster_saturated
+//!          ─ 4 connect with the tenant's search_path and role, verify both once                     → cluster_down
+//! ```
+//!
+//! Nothing ever waits inside bb8: step 1 makes sure that whoever passes finds an idle connection or may open one. A
+//! connection belongs to one tenant for life. Its slot is owned by the task that drives the socket and comes back when
+//! the server has closed its side, so the number of backends never exceeds the budget.
+
+mod cluster;
+mod connect;
+mod error;
+mod lease;
+mod session;
+mod socket;
+mod tenant_pool;
+
+pub use cluster::{Cluster, ClusterState};
+pub use connect::Startup;
+pub use error::Error;
+pub use lease::Lease;
+pub use session::{Access, Call, Commit, Done, Row};
+pub use tenant_pool::{PoolState, Spec, TenantPool};
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use dashmap::{DashMap, Entry};
+use tokio_util::sync::CancellationToken;
+
+use crate::types::TenantId;
+
+/// How often idle connections and empty pools are looked at. Nothing depends on it but memory.
+const JANITOR_PERIOD: Duration = Duration::from_secs(1);
+
+/// The pools of all tenants, each made when its tenant is first asked for.
+#[derive(Debug, Default)]
+pub struct Pools {
+    pools: DashMap<TenantId, Arc<TenantPool>, foldhash::fast::RandomState>,
+}
+
+impl Pools {
+    /// No pool yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The pool of `tenant`, made by `spec` if there is none or if it was made for another generation of its
+    /// configuration. Does not connect.
+    pub fn of(&self, tenant: &TenantId, generation: u64, spec: impl FnOnce() -> Spec) -> Arc<TenantPool> {
+        let fits = |pool: &Arc<TenantPool>| pool.generation() == generation && !pool.is_closed();
+        if let Some(pool) = self.existing(tenant).filter(fits) {
+            return pool;
+        }
+        match self.pools.entry(tenant.clone()) {
+            Entry::Occupied(entry) if fits(entry.get()) => Arc::clone(entry.get()), // made in the meantime
+            Entry::Occupied(mut entry) => {
+                let pool = TenantPool::new(generation, spec());
+                entry.insert(Arc::clone(&pool)).close();
+                pool
+            }
+            Entry::Vacant(entry) => Arc::clone(&entry.insert(TenantPool::new(generation, spec()))),
+        }
+    }
+
+    /// The one accessor: clones the `Arc` and drops the map's guard in the same statement.
+    fn existing(&self, tenant: &TenantId) -> Option<Arc<TenantPool>> {
+        self.pools.get(tenant).map(|pool| Arc::clone(&pool))
+    }
+
+    /// Forgets the pool of `tenant`: idle connections close now, leased ones when they come back.
+    pub fn remove(&self, tenant: &TenantId) {
+        if let Some((_, pool)) = self.pools.remove(tenant) {
+            pool.close();
+        }
+    }
+
+    /// Closes one idle connection on `cluster`, of the tenant that has most of them, to make room for `waiting`.
+    fn evict_idle(&self, cluster: &Arc<Cluster>, waiting: &TenantId) {
+        let victim = self
+            .pools
+            .iter()
+            .filter(|entry| entry.key() != waiting)
+            .map(|entry| (entry.value().evictable(cluster), Arc::clone(entry.value())))
+            .filter(|(idle, _)| *idle > 0)
+            .max_by_key(|(idle, _)| *idle);
+        if let Some((_, pool)) = victim {
+            pool.evict_one();
+        }
+    }
+
+    /// The state of every pool that exists, for the operator.
+    pub fn states(&self) -> Vec<(TenantId, PoolState)> {
+        self.pools
+            .iter()
+            .map(|entry| (entry.key().clone(), entry.value().state()))
+            .collect()
+    }
+
+    /// Closes what has been idle for too long and drops empty pools, once a second until `stop`. One task for all
+    /// tenants: a cold tenant costs no task, no timer and no connection.
+    pub async fn janitor(&self, stop: CancellationToken) {
+        while stop
+            .run_until_cancelled(tokio::time::sleep(JANITOR_PERIOD))
+            .await
+            .is_some()
+        {
+            for pool in self
+                .pools
+                .iter()
+                .map(|entry| Arc::clone(entry.value()))
+                .collect::<Vec<_>>()
+            {
+                pool.close_stale();
+            }
+            self.pools.retain(|_, pool| !pool.is_dispensable());
+        }
+    }
+
+    /// Closes every pool: idle connections now, leased ones when they come back.
+    pub fn close(&self) {
+        self.pools.retain(|_, pool| {
+            pool.close();
+            false
+        });
+    }
+}

@@ -1,0 +1,356 @@
+//! One open connection of a tenant, and how a statement runs on it.
+//!
+//! This is the seam to the wire: a [`Call`] goes in, rows come out one by one, and whoever calls knows nothing else of
+//! the driver behind it.
+
+use std::collections::HashMap;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use futures_util::future::{join, join4};
+use futures_util::{TryStreamExt, pin_mut};
+use tokio::time::{Instant, timeout};
+use tokio_postgres::error::SqlState;
+use tokio_postgres::types::{Format, FromSql, IsNull, ToSql, Type};
+use tokio_postgres::{CancelToken, Client, Statement};
+
+use super::error::Error;
+
+/// Statements kept prepared per connection. Past it the oldest knowledge is worth less than the memory: start over.
+const STATEMENTS_MAX: usize = 128;
+
+/// The edge waits this much longer than `statement_timeout` before it gives a statement up.
+const DEADLINE_SLACK: Duration = Duration::from_millis(250);
+
+/// One statement to run.
+#[derive(Debug)]
+pub struct Call<'a> {
+    /// The text, with `$1` … for the parameters. Prepared once per connection, so that it should be one of few.
+    pub sql: &'a Arc<str>,
+    /// The parameters in Postgres' text format; the server infers their types as for literals.
+    pub params: &'a [Option<String>],
+    /// How it runs.
+    pub access: Access<'a>,
+}
+
+/// How a statement runs.
+#[derive(Clone, Copy, Debug)]
+pub enum Access<'a> {
+    /// By itself and read-only: a tenant's connections are opened with `default_transaction_read_only = on`.
+    Read,
+    /// In a transaction of its own.
+    Transaction {
+        /// Whether the statement may write.
+        writes: bool,
+        /// Settings that hold for this transaction alone: `set_config(name, value, true)`.
+        settings: &'a [(&'a str, &'a str)],
+        /// When to commit.
+        commit: Commit,
+    },
+}
+
+/// When a transaction commits.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Commit {
+    /// `BEGIN`, settings, statement and `COMMIT` leave in one go: one round trip.
+    Pipelined,
+    /// After the last row was taken, for what must be undone if the rows cannot be delivered: one round trip more.
+    AfterRows,
+}
+
+/// What a statement came to.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Done {
+    /// Rows that it read or changed, as Postgres counts them.
+    pub affected: u64,
+    /// Whether the caller stopped taking rows; then nothing was committed, unless the commit was pipelined.
+    pub stopped: bool,
+}
+
+/// One row, its values in the binary row format.
+#[derive(Clone, Copy)]
+pub struct Row<'a>(&'a tokio_postgres::Row);
+
+impl<'a> Row<'a> {
+    /// The values in column order; none for NULL.
+    pub fn values(self) -> impl Iterator<Item = Option<&'a [u8]>> {
+        // `Raw` takes every type and never fails, so that an error cannot hide behind a NULL here.
+        (0..self.0.len()).map(move |index| {
+            self.0
+                .try_get::<_, Option<Raw<'a>>>(index)
+                .ok()
+                .flatten()
+                .map(|raw| raw.0)
+        })
+    }
+}
+
+impl std::fmt::Debug for Row<'_> {
+    /// The number of columns only: rows are never logged.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Row").field("columns", &self.0.len()).finish()
+    }
+}
+
+/// One open connection of one tenant. It closes when dropped.
+pub(super) struct Session {
+    client: Client,
+    statements: HashMap<Arc<str>, Statement>,
+    statement_timeout: Duration,
+    opened: Instant,
+    expires: Instant,
+    idle_since: Instant,
+    retired: bool,
+}
+
+impl Session {
+    pub(super) fn new(client: Client, statement_timeout: Duration, lifetime: Duration) -> Self {
+        let now = Instant::now();
+        Self {
+            client,
+            statements: HashMap::new(),
+            statement_timeout,
+            opened: now,
+            expires: now + lifetime,
+            idle_since: now,
+            retired: false,
+        }
+    }
+
+    /// Whether another request may run on it.
+    pub(super) fn is_usable(&self) -> bool {
+        !self.retired && !self.client.is_closed() && Instant::now() < self.expires
+    }
+
+    /// Marks it as not to be used again.
+    pub(super) fn retire(&mut self) {
+        self.retired = true;
+    }
+
+    pub(super) fn cancel_token(&self) -> CancelToken {
+        self.client.cancel_token()
+    }
+
+    pub(super) fn age(&self) -> Duration {
+        self.opened.elapsed()
+    }
+
+    pub(super) fn idle(&self) -> Duration {
+        self.idle_since.elapsed()
+    }
+
+    pub(super) fn set_idle(&mut self) {
+        self.idle_since = Instant::now();
+    }
+
+    /// `current_schema()` and `current_user`, asked in one round trip.
+    pub(super) async fn whereabouts(&self) -> Result<(Option<String>, String), Error> {
+        let asking = self
+            .client
+            .query_typed("SELECT pg_catalog.current_schema()::text, current_user::text", &[]);
+        let rows = timeout(self.statement_timeout, asking)
+            .await
+            .map_err(|_| Error::Deadline(self.statement_timeout))?
+            .map_err(Error::of_statement)?;
+        Ok(match rows.first() {
+            Some(row) => (row.get(0), row.get(1)),
+            None => (None, String::new()),
+        })
+    }
+
+    /// Runs `call` and hands over its rows until `on_row` breaks.
+    ///
+    /// If the future is dropped before it is done, the state of the connection is unknown: the lease closes it then.
+    pub(super) async fn run(
+        &mut self,
+        call: &Call<'_>,
+        on_row: &mut (dyn FnMut(Row<'_>) -> ControlFlow<()> + Send),
+    ) -> Result<Done, Error> {
+        let limit = self.statement_timeout + DEADLINE_SLACK;
+        match timeout(limit, self.run_unlimited(call, on_row)).await {
+            Ok(done) => done,
+            Err(_) => {
+                self.retire();
+                Err(Error::Deadline(limit))
+            }
+        }
+    }
+
+    async fn run_unlimited(
+        &mut self,
+        call: &Call<'_>,
+        on_row: &mut (dyn FnMut(Row<'_>) -> ControlFlow<()> + Send),
+    ) -> Result<Done, Error> {
+        let known = self.statements.contains_key(call.sql);
+        match self.run_once(call, on_row).await {
+            // The table changed under a prepared statement (manual: "cached plan must not change result type"), or the
+            // statement is gone. Nothing of it ran, and a transaction was rolled back: prepare it anew, once.
+            Err(Error::Database(error))
+                if known
+                    && matches!(
+                        *error.code(),
+                        SqlState::FEATURE_NOT_SUPPORTED | SqlState::INVALID_SQL_STATEMENT_NAME
+                    ) =>
+            {
+                self.statements.clear();
+                self.run_once(call, on_row).await
+            }
+            result => result,
+        }
+    }
+
+    async fn run_once(
+        &mut self,
+        call: &Call<'_>,
+        on_row: &mut (dyn FnMut(Row<'_>) -> ControlFlow<()> + Send),
+    ) -> Result<Done, Error> {
+        let statement = self.prepared(call.sql).await?;
+        let Access::Transaction {
+            writes,
+            settings,
+            commit,
+        } = call.access
+        else {
+            return execute(&self.client, &statement, call.params, on_row).await;
+        };
+        let begin = if writes { "BEGIN READ WRITE" } else { "BEGIN READ ONLY" };
+        let configure = self.configure(settings).await?;
+        let client = &self.client;
+        let configured = async {
+            match &configure {
+                Some((statement, params)) => execute(client, statement, params, &mut |_| ControlFlow::Continue(()))
+                    .await
+                    .map(drop),
+                None => Ok(()),
+            }
+        };
+        let begun = batch(client, begin);
+        let executed = execute(client, &statement, call.params, on_row);
+        if commit == Commit::Pipelined {
+            // Polled in order, so sent in order; the driver writes them out together. What fails makes all that follow
+            // fail, and COMMIT then rolls back.
+            let (begun, configured, executed, committed) =
+                join4(begun, configured, executed, batch(client, "COMMIT")).await;
+            begun.and(configured)?;
+            let done = executed?;
+            committed?;
+            return Ok(done);
+        }
+        let (begun, configured_executed) = join(begun, join(configured, executed)).await;
+        let (configured, executed) = configured_executed;
+        let outcome = begun.and(configured).and(executed);
+        match outcome {
+            Ok(done) if !done.stopped => {
+                batch(client, "COMMIT").await?;
+                Ok(done)
+            }
+            outcome => {
+                batch(client, "ROLLBACK").await?;
+                outcome
+            }
+        }
+    }
+
+    /// The statement that sets `settings`, and its parameters.
+    async fn configure(
+        &mut self,
+        settings: &[(&str, &str)],
+    ) -> Result<Option<(Statement, Vec<Option<String>>)>, Error> {
+        if settings.is_empty() {
+            return Ok(None);
+        }
+        let calls: Vec<String> = (0..settings.len())
+            .map(|n| format!("pg_catalog.set_config(${}, ${}, true)", 2 * n + 1, 2 * n + 2))
+            .collect();
+        let sql: Arc<str> = format!("SELECT {}", calls.join(", ")).into();
+        let statement = self.prepared(&sql).await?;
+        let params = settings
+            .iter()
+            .flat_map(|(name, value)| [*name, *value])
+            .map(|text| Some(text.to_owned()));
+        Ok(Some((statement, params.collect())))
+    }
+
+    /// The prepared statement of `sql`: one round trip the first time, none after.
+    async fn prepared(&mut self, sql: &Arc<str>) -> Result<Statement, Error> {
+        if let Some(statement) = self.statements.get(sql) {
+            return Ok(statement.clone());
+        }
+        let statement = self.client.prepare(sql).await.map_err(Error::of_statement)?;
+        if self.statements.len() >= STATEMENTS_MAX {
+            self.statements.clear();
+        }
+        self.statements.insert(Arc::clone(sql), statement.clone());
+        Ok(statement)
+    }
+}
+
+/// A statement without rows or parameters.
+async fn batch(client: &Client, sql: &'static str) -> Result<(), Error> {
+    client.batch_execute(sql).await.map_err(Error::of_statement)
+}
+
+/// Sends a prepared statement and takes its rows.
+async fn execute(
+    client: &Client,
+    statement: &Statement,
+    params: &[Option<String>],
+    on_row: &mut (dyn FnMut(Row<'_>) -> ControlFlow<()> + Send),
+) -> Result<Done, Error> {
+    let params = params.iter().map(|param| Text(param.as_deref()));
+    let rows = client.query_raw(statement, params).await.map_err(Error::of_statement)?;
+    pin_mut!(rows);
+    while let Some(row) = rows.try_next().await.map_err(Error::of_statement)? {
+        if on_row(Row(&row)).is_break() {
+            return Ok(Done {
+                affected: 0,
+                stopped: true,
+            });
+        }
+    }
+    Ok(Done {
+        affected: rows.rows_affected().unwrap_or(0),
+        stopped: false,
+    })
+}
+
+/// A parameter in the text format: Postgres parses it as it would a literal.
+#[derive(Debug)]
+struct Text<'a>(Option<&'a str>);
+
+impl ToSql for Text<'_> {
+    fn to_sql(&self, _: &Type, out: &mut BytesMut) -> Result<IsNull, Box<dyn std::error::Error + Sync + Send>> {
+        match self.0 {
+            Some(text) => {
+                out.extend_from_slice(text.as_bytes());
+                Ok(IsNull::No)
+            }
+            None => Ok(IsNull::Yes),
+        }
+    }
+
+    fn accepts(_: &Type) -> bool {
+        true
+    }
+
+    fn encode_format(&self, _: &Type) -> Format {
+        Format::Text
+    }
+
+    tokio_postgres::types::to_sql_checked!();
+}
+
+/// A value's bytes as they came.
+struct Raw<'a>(&'a [u8]);
+
+impl<'a> FromSql<'a> for Raw<'a> {
+    fn from_sql(_: &Type, raw: &'a [u8]) -> Result<Self, Box<dyn std::error::Error + Sync + Send>> {
+        Ok(Self(raw))
+    }
+
+    fn accepts(_: &Type) -> bool {
+        true
+    }
+}

@@ -1,0 +1,370 @@
+//! The pool of one tenant: who may pass, the idle connections (bb8), and how a new one is opened.
+
+use std::fmt;
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::time::Duration;
+
+use bb8::{ManageConnection, Pool, PooledConnection, QueueStrategy};
+use futures_util::FutureExt;
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, timeout_at};
+
+use crate::types::RoleName;
+use crate::types::SchemaName;
+use crate::types::TenantId;
+
+use super::Pools;
+use super::cluster::{Cluster, Slot};
+use super::connect::Startup;
+use super::error::Error;
+use super::lease::Lease;
+use super::session::Session;
+
+/// A connection is not kept for ever: server memory grows with the catalog entries it has touched.
+const LIFETIME: Duration = Duration::from_secs(30 * 60);
+
+/// Requests that may wait behind a full pool, per permitted connection. Beyond that an early refusal is kinder.
+const QUEUE_PER_CONNECTION: u32 = 16;
+
+/// While others of the cluster wait, a connection is handed over once it has lived this long: long enough to pay for
+/// its opening (2.5 ms), short enough that a full house goes round several times within one `checkout_timeout`.
+const SLICE: Duration = Duration::from_millis(20);
+
+/// A waiting request looks this often whether another tenant has gone idle.
+const LOOK_AROUND: Duration = Duration::from_millis(10);
+
+/// What the connections of one tenant are opened with, and how many there may be.
+#[derive(Clone, Debug)]
+pub struct Spec {
+    /// The tenant, for logs.
+    pub tenant: TenantId,
+    /// The endpoint, with its budget.
+    pub cluster: Arc<Cluster>,
+    /// Where unqualified names must resolve first: verified once per connection.
+    pub schema: SchemaName,
+    /// The role that everything runs as, verified once per connection; none for the login itself.
+    pub role: Option<RoleName>,
+    /// Search path, role and timeouts.
+    pub startup: Startup,
+    /// The most connections of this tenant, and so the most requests it runs at once.
+    pub pool_max: u32,
+    /// The longest wait for a connection, everything included.
+    pub checkout_timeout: Duration,
+    /// The `statement_timeout` that `startup` sets; the edge gives up a little later.
+    pub statement_timeout: Duration,
+    /// How long an unused connection is kept.
+    pub idle_timeout: Duration,
+}
+
+/// A pool's figures at one moment.
+#[derive(Clone, Copy, Debug)]
+pub struct PoolState {
+    /// Connections there are: in use, idle, opening or closing.
+    pub held: u32,
+    /// Connections nobody uses.
+    pub idle: u32,
+    /// Requests that wait for one.
+    pub waiting: u32,
+}
+
+/// The pool of one tenant. Makes no connection by itself, and runs no task.
+pub struct TenantPool {
+    generation: u64,
+    spec: Spec,
+    admission: Arc<Semaphore>,
+    queued: AtomicU32,
+    held: Arc<AtomicU32>,
+    returned: Notify,
+    closed: AtomicBool,
+    idle: Pool<Manager>,
+}
+
+impl TenantPool {
+    /// An empty pool.
+    pub(super) fn new(generation: u64, spec: Spec) -> Arc<Self> {
+        // bb8 stores and checks connections; it never opens, reaps or queues here (`Manager::connect`, module page).
+        let idle = Pool::builder()
+            .max_size(spec.pool_max.saturating_mul(2).max(1))
+            .min_idle(None)
+            .idle_timeout(None)
+            .max_lifetime(None)
+            .test_on_check_out(true)
+            .retry_connection(false)
+            .queue_strategy(QueueStrategy::Lifo)
+            .build_unchecked(Manager);
+        Arc::new(Self {
+            generation,
+            // More than the whole budget could never run; fewer in line for it means less to hand over.
+            admission: Arc::new(Semaphore::new(spec.pool_max.min(spec.cluster.budget()) as usize)),
+            queued: AtomicU32::new(0),
+            held: Arc::default(),
+            returned: Notify::new(),
+            closed: AtomicBool::new(false),
+            idle,
+            spec,
+        })
+    }
+
+    /// The generation of the configuration that it was made for.
+    #[must_use]
+    pub fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// The figures of this moment.
+    #[must_use]
+    pub fn state(&self) -> PoolState {
+        PoolState {
+            held: self.held.load(Ordering::Relaxed),
+            idle: self.idle.state().idle_connections,
+            waiting: self.queued.load(Ordering::Relaxed),
+        }
+    }
+
+    /// A connection for one request, within the tenant's `checkout_timeout`.
+    ///
+    /// `pools` is where idle connections of other tenants are found when the budget is used up. Dropping the future
+    /// leaves every line and leaks nothing; a connection that was being opened is closed.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::TenantQueueFull`], [`Error::ClusterSaturated`], [`Error::ClusterDown`], [`Error::ConnectTimeout`],
+    /// [`Error::Refused`], [`Error::Unverified`] or [`Error::Draining`].
+    pub async fn checkout(self: &Arc<Self>, pools: &Pools) -> Result<Lease, Error> {
+        let deadline = Instant::now() + self.spec.checkout_timeout;
+        let admission = self.admit(deadline).await?;
+        if self.closed.load(Ordering::Acquire) {
+            return Err(Error::Draining);
+        }
+        if let Some(connection) = self.try_idle() {
+            return Ok(Lease::pooled(Arc::clone(self), connection, admission));
+        }
+        let slot = match self.spec.cluster.try_slot(&self.held) {
+            Some(slot) => slot,
+            None => match self.wait_for_slot(pools, deadline).await? {
+                Found::Idle(connection) => return Ok(Lease::pooled(Arc::clone(self), connection, admission)),
+                Found::Slot(slot) => slot,
+            },
+        };
+        let session = self.connect(slot).await?;
+        Ok(Lease::fresh(Arc::clone(self), session, admission))
+    }
+
+    /// Waits until fewer than `pool_max` requests of the tenant run. First come, first served.
+    async fn admit(&self, deadline: Instant) -> Result<OwnedSemaphorePermit, Error> {
+        if let Ok(permit) = Arc::clone(&self.admission).try_acquire_owned() {
+            return Ok(permit);
+        }
+        let full = || Error::TenantQueueFull {
+            pool_max: self.spec.pool_max,
+        };
+        let _queued =
+            Queued::join(&self.queued, self.spec.pool_max.saturating_mul(QUEUE_PER_CONNECTION)).ok_or_else(full)?;
+        match timeout_at(deadline, Arc::clone(&self.admission).acquire_owned()).await {
+            Ok(permit) => permit.map_err(|_| Error::Draining),
+            Err(_) => Err(full()),
+        }
+    }
+
+    /// An idle connection, without waiting.
+    fn try_idle(&self) -> Option<PooledConnection<'static, Manager>> {
+        // bb8 would try to open a connection if there were none, so ask first. Losing the race costs one refused try.
+        if self.idle.state().idle_connections == 0 {
+            return None;
+        }
+        self.idle.get_owned().now_or_never()?.ok()
+    }
+
+    /// Waits for a slot of the budget, or for a connection of this tenant to come back, whichever is first.
+    async fn wait_for_slot(&self, pools: &Pools, deadline: Instant) -> Result<Found, Error> {
+        let slot = self.spec.cluster.slot(&self.held);
+        tokio::pin!(slot);
+        loop {
+            pools.evict_idle(&self.spec.cluster, &self.spec.tenant);
+            tokio::select! {
+                slot = &mut slot => return slot.map(Found::Slot),
+                () = self.returned.notified() => {}
+                () = tokio::time::sleep(LOOK_AROUND) => {}
+                () = tokio::time::sleep_until(deadline) => {
+                    return Err(Error::ClusterSaturated { budget: self.spec.cluster.budget() });
+                }
+            }
+            if let Some(connection) = self.try_idle() {
+                return Ok(Found::Idle(connection));
+            }
+        }
+    }
+
+    /// Opens a connection and asks once where it has come out. Anything else than asked for: closed, refused.
+    async fn connect(&self, slot: Slot) -> Result<Session, Error> {
+        let client = self.spec.cluster.connect(&self.spec.startup, slot).await?;
+        let session = Session::new(client, self.spec.statement_timeout, LIFETIME);
+        // A missing schema in `search_path` is skipped by Postgres without a word, and the shared tables would answer
+        // in its place; and some minor releases ignored `role` at startup (CVE-2024-10978's first fix).
+        let (schema, role) = session.whereabouts().await?;
+        let wanted = self
+            .spec
+            .role
+            .as_ref()
+            .map_or_else(|| self.spec.cluster.login(), RoleName::as_str);
+        if schema.as_deref() != Some(self.spec.schema.as_str()) || role != wanted {
+            return Err(Error::Unverified {
+                schema: self.spec.schema.to_string(),
+                found_schema: schema,
+                role: wanted.to_owned(),
+                found_role: role,
+            });
+        }
+        Ok(session)
+    }
+
+    /// Stops a statement that nobody waits for any more.
+    pub(super) fn cancel(&self, session: &Session) {
+        self.spec.cluster.cancel(session.cancel_token());
+    }
+
+    /// Takes a connection back: to the idle ones, or to its end.
+    pub(super) fn take_back(&self, mut session: Session) {
+        if self.must_close(&session) {
+            return;
+        }
+        session.set_idle();
+        if self.idle.add(session).is_ok() {
+            self.returned.notify_one();
+        }
+    }
+
+    /// The same for a connection that bb8 knows.
+    pub(super) fn put_back(&self, mut connection: PooledConnection<'static, Manager>) {
+        if self.must_close(&connection) {
+            connection.retire();
+        }
+        connection.set_idle();
+        drop(connection);
+        self.returned.notify_one();
+    }
+
+    /// Whether a connection that comes back has to make room for others.
+    fn must_close(&self, session: &Session) -> bool {
+        !session.is_usable()
+            || self.closed.load(Ordering::Acquire)
+            || (self.spec.cluster.waiting() > 0 && session.age() >= SLICE)
+    }
+
+    /// Closes one idle connection, if there is one.
+    pub(super) fn evict_one(&self) -> bool {
+        match self.try_idle() {
+            Some(mut connection) => {
+                connection.retire();
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Closes the connections that have been idle for too long. Synchronous: for a few microseconds they are not there,
+    /// and a request in that moment opens one more.
+    pub(super) fn close_stale(&self) {
+        let idle: Vec<_> = std::iter::from_fn(|| self.try_idle()).collect();
+        for mut connection in idle {
+            if connection.idle() >= self.spec.idle_timeout {
+                connection.retire();
+            }
+        }
+    }
+
+    /// Takes on nothing new and closes what is idle.
+    pub(super) fn close(&self) {
+        self.closed.store(true, Ordering::Release);
+        while self.evict_one() {}
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+
+    /// The cluster and the number of connections it could give up now.
+    pub(super) fn evictable(&self, cluster: &Arc<Cluster>) -> u32 {
+        if Arc::ptr_eq(&self.spec.cluster, cluster) {
+            self.idle.state().idle_connections
+        } else {
+            0
+        }
+    }
+
+    /// Whether nothing would be lost with it.
+    pub(super) fn is_dispensable(self: &Arc<Self>) -> bool {
+        self.held.load(Ordering::Acquire) == 0 && Arc::strong_count(self) == 1
+    }
+}
+
+impl fmt::Debug for TenantPool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TenantPool")
+            .field("tenant", &self.spec.tenant)
+            .field("state", &self.state())
+            .finish_non_exhaustive()
+    }
+}
+
+#[expect(
+    clippy::large_enum_variant,
+    reason = "it lives for one line; a box would be an allocation per checkout"
+)]
+enum Found {
+    Idle(PooledConnection<'static, Manager>),
+    Slot(Slot),
+}
+
+/// One place in a bounded line.
+struct Queued<'a>(&'a AtomicU32);
+
+impl<'a> Queued<'a> {
+    fn join(counter: &'a AtomicU32, max: u32) -> Option<Self> {
+        let queued = Self(counter);
+        // Counted first and taken back by `drop` if it was one too many: no moment in which two pass as the last.
+        (counter.fetch_add(1, Ordering::AcqRel) < max).then_some(queued)
+    }
+}
+
+impl Drop for Queued<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// What bb8 needs to know of our connections: nothing of it does I/O.
+pub(super) struct Manager;
+
+/// Why bb8 did not get a connection out of us.
+#[derive(Debug)]
+pub(super) enum Refusal {
+    /// It wanted to open one by itself. Connections are opened by the request that needs one, which sees the error and
+    /// owns the slot.
+    NotByItself,
+    /// One of its idle connections has ended.
+    Unusable,
+}
+
+impl ManageConnection for Manager {
+    type Connection = Session;
+    type Error = Refusal;
+
+    fn connect(&self) -> impl Future<Output = Result<Session, Refusal>> + Send {
+        std::future::ready(Err(Refusal::NotByItself))
+    }
+
+    fn is_valid(&self, session: &mut Session) -> impl Future<Output = Result<(), Refusal>> + Send {
+        std::future::ready(if session.is_usable() {
+            Ok(())
+        } else {
+            Err(Refusal::Unusable)
+        })
+    }
+
+    fn has_broken(&self, session: &mut Session) -> bool {
+        !session.is_usable()
+    }
+}

@@ -1,0 +1,285 @@
+//! Every failure as HTTP: the only place that knows which status and code a failure has.
+
+use std::borrow::Cow;
+
+use http::header::{ALLOW, CONNECTION, CONTENT_TYPE, HeaderName, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::{HeaderValue, Response, StatusCode};
+use serde::Serialize;
+use tokio_postgres::error::{DbError, SqlState};
+
+use crate::error::Error;
+use crate::identity;
+use crate::pool;
+use crate::query;
+use crate::router;
+use crate::server::Body;
+
+/// A failure as the client sees it. The body is the dialect's: `code`, `message`, `details`, `hint`.
+#[derive(Debug)]
+pub struct Problem {
+    /// The HTTP status.
+    pub status: StatusCode,
+    /// What programs branch on: `PGRST…`, a SQLSTATE, or a word of our own. Stable.
+    pub code: Cow<'static, str>,
+    /// For people.
+    pub message: String,
+    /// More of it, or nothing.
+    pub details: Option<String>,
+    /// What to do, or nothing.
+    pub hint: Option<String>,
+    headers: Vec<(HeaderName, HeaderValue)>,
+}
+
+impl Problem {
+    fn new(status: StatusCode, code: impl Into<Cow<'static, str>>, message: impl Into<String>) -> Self {
+        Self {
+            status,
+            code: code.into(),
+            message: message.into(),
+            details: None,
+            hint: None,
+            headers: Vec::new(),
+        }
+    }
+
+    fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.headers.push((name, value));
+        self
+    }
+
+    /// A refusal that is worth another try in `seconds`.
+    fn unavailable(code: &'static str, message: impl Into<String>, seconds: u16) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, code, message).header(RETRY_AFTER, HeaderValue::from(seconds))
+    }
+
+    /// The headers that belong to it.
+    pub fn headers(&self) -> &[(HeaderName, HeaderValue)] {
+        &self.headers
+    }
+
+    /// As JSON.
+    #[must_use]
+    pub fn into_response(self) -> Response<Body> {
+        #[derive(Serialize)]
+        struct Dialect<'a> {
+            code: &'a str,
+            details: Option<&'a str>,
+            hint: Option<&'a str>,
+            message: &'a str,
+        }
+        let body = serde_json::to_vec(&Dialect {
+            code: &self.code,
+            details: self.details.as_deref(),
+            hint: self.hint.as_deref(),
+            message: &self.message,
+        });
+        let mut response = Response::new(Body::new(body.unwrap_or_default().into()));
+        *response.status_mut() = self.status;
+        response.headers_mut().insert(
+            CONTENT_TYPE,
+            HeaderValue::from_static("application/json; charset=utf-8"),
+        );
+        response
+            .headers_mut()
+            .extend(self.headers.into_iter().map(|(name, value)| (Some(name), value)));
+        response
+    }
+}
+
+impl From<&Error> for Problem {
+    fn from(error: &Error) -> Self {
+        match error {
+            Error::Router(error) => router(*error),
+            Error::NoRoot => Self::new(StatusCode::NOT_FOUND, "PGRST126", error.to_string()),
+            Error::Onboarding => Self::unavailable("tenant_onboarding", error.to_string(), 1),
+            // The reason names schemas and files: it is in the operator's status, never sent.
+            Error::TenantFailed => Self::unavailable("tenant_failed", error.to_string(), 30),
+            Error::Method { allow, .. } => Self::new(StatusCode::METHOD_NOT_ALLOWED, "PGRST117", error.to_string())
+                .header(ALLOW, HeaderValue::from_static(allow)),
+            Error::NotAcceptable(_) => Self::new(StatusCode::NOT_ACCEPTABLE, "PGRST107", error.to_string()),
+            Error::ContentType(_) => Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "PGRST102", error.to_string()),
+            Error::BodyTooLarge { .. } => Self::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", error.to_string())
+                .hint("send it in several requests, or raise max_body in rowhouse.toml")
+                // What is left of the body is not read, so that nothing after it may be taken for a request.
+                .header(CONNECTION, HeaderValue::from_static("close")),
+            Error::BodyTimeout(_) => Self::new(StatusCode::REQUEST_TIMEOUT, "body_timeout", error.to_string())
+                .header(CONNECTION, HeaderValue::from_static("close")),
+            Error::BodyBroken => Self::new(StatusCode::BAD_REQUEST, "body_broken", error.to_string()),
+            Error::Identity(error) => identity(error),
+            Error::AnonymousDisabled => Self::new(StatusCode::UNAUTHORIZED, "PGRST302", error.to_string())
+                .header(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")),
+            Error::RoleNotPermitted(_) => Self::new(StatusCode::FORBIDDEN, "42501", error.to_string()),
+            Error::Query(error) => query(error),
+            Error::Pool { source, authenticated } => pool(source, *authenticated),
+            Error::Catalog(_) | Error::Encode(_) => Self::new(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "PGRSTX00",
+                "the answer could not be read",
+            ),
+            Error::ResponseTooLarge { .. } => Self::new(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "response_too_large",
+                error.to_string(),
+            )
+            .hint("ask for fewer rows with limit, or fewer columns with select"),
+        }
+    }
+}
+
+fn router(error: router::Error) -> Problem {
+    let message = error.to_string();
+    let bad = |code| {
+        Problem::new(StatusCode::BAD_REQUEST, code, message.clone())
+            .header(CONNECTION, HeaderValue::from_static("close"))
+    };
+    match error {
+        router::Error::MissingHost => bad("host_missing"),
+        router::Error::RepeatedHost => bad("host_repeated"),
+        router::Error::AuthorityMismatch => bad("host_mismatch"),
+        router::Error::MalformedHost(_) => bad("host_malformed"),
+        router::Error::UnknownHost => Problem::new(StatusCode::NOT_FOUND, "unknown_host", message),
+        router::Error::Misdirected => Problem::new(StatusCode::MISDIRECTED_REQUEST, "misdirected", message),
+        router::Error::InvalidPath => Problem::new(StatusCode::NOT_FOUND, "PGRST125", message),
+    }
+}
+
+fn identity(error: &identity::Error) -> Problem {
+    let status = match error {
+        identity::Error::NoKey | identity::Error::Signing => StatusCode::INTERNAL_SERVER_ERROR,
+        _ => StatusCode::UNAUTHORIZED,
+    };
+    let mut problem = Problem::new(status, error.code(), error.message());
+    problem.details = error.details().map(str::to_owned);
+    match HeaderValue::from_str(&error.www_authenticate()) {
+        Ok(challenge) if status == StatusCode::UNAUTHORIZED => problem.header(WWW_AUTHENTICATE, challenge),
+        _ => problem,
+    }
+}
+
+fn query(error: &query::Error) -> Problem {
+    let status = match error {
+        query::Error::Relation(_) => StatusCode::NOT_FOUND,
+        query::Error::Range(_) => StatusCode::RANGE_NOT_SATISFIABLE,
+        query::Error::Syntax { .. }
+        | query::Error::Json
+        | query::Error::Keys
+        | query::Error::Column { .. }
+        | query::Error::BodyColumn { .. } => StatusCode::BAD_REQUEST,
+    };
+    let mut problem = Problem::new(status, error.code(), error.message());
+    problem.details = error.details().map(str::to_owned);
+    problem.hint = error.hint().map(str::to_owned);
+    problem
+}
+
+/// The causes name hosts, roles and schemas: they are logged, never sent.
+fn pool(error: &pool::Error, authenticated: bool) -> Problem {
+    const DOWN: &str = "the database cannot be reached";
+    match error {
+        pool::Error::TenantQueueFull { .. } => Problem::unavailable("tenant_queue_full", error.to_string(), 1),
+        pool::Error::ClusterSaturated { .. } => {
+            Problem::unavailable("cluster_saturated", "all database connections are in use", 1)
+        }
+        pool::Error::ClusterDown(_) | pool::Error::ConnectTimeout(_) | pool::Error::Lost(_) => {
+            Problem::unavailable("cluster_down", DOWN, 1)
+        }
+        pool::Error::Refused(_) | pool::Error::Unverified { .. } => {
+            Problem::unavailable("tenant_misconfigured", "the tenant's database settings do not fit", 30)
+        }
+        pool::Error::Draining => Problem::unavailable("draining", error.to_string(), 1),
+        pool::Error::Deadline(_) => Problem::new(StatusCode::GATEWAY_TIMEOUT, "deadline", error.to_string()),
+        pool::Error::Database(error) => database(error, authenticated),
+    }
+}
+
+/// What Postgres said, with the status of the dialect's table (PostgREST, "Errors from PostgreSQL").
+fn database(error: &DbError, authenticated: bool) -> Problem {
+    let code = error.code();
+    let status = match *code {
+        SqlState::FOREIGN_KEY_VIOLATION | SqlState::UNIQUE_VIOLATION => StatusCode::CONFLICT,
+        SqlState::INSUFFICIENT_PRIVILEGE if authenticated => StatusCode::FORBIDDEN,
+        SqlState::INSUFFICIENT_PRIVILEGE => StatusCode::UNAUTHORIZED,
+        SqlState::UNDEFINED_FUNCTION | SqlState::UNDEFINED_TABLE => StatusCode::NOT_FOUND,
+        SqlState::INVALID_TABLE_DEFINITION => StatusCode::BAD_REQUEST,
+        SqlState::INVALID_OBJECT_DEFINITION => StatusCode::INTERNAL_SERVER_ERROR,
+        SqlState::READ_ONLY_SQL_TRANSACTION => StatusCode::METHOD_NOT_ALLOWED,
+        SqlState::CONFIGURATION_LIMIT_EXCEEDED => StatusCode::INTERNAL_SERVER_ERROR,
+        SqlState::RAISE_EXCEPTION => StatusCode::BAD_REQUEST,
+        _ => class(code.code()),
+    };
+    let mut problem = Problem::new(status, code.code().to_owned(), error.message());
+    problem.details = error.detail().map(str::to_owned);
+    problem.hint = error.hint().map(str::to_owned);
+    match status {
+        StatusCode::UNAUTHORIZED => problem.header(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")),
+        StatusCode::SERVICE_UNAVAILABLE => problem.header(RETRY_AFTER, HeaderValue::from(1_u16)),
+        _ => problem,
+    }
+}
+
+/// The status of a class of SQLSTATEs (Postgres manual, appendix A).
+fn class(code: &str) -> StatusCode {
+    match code.get(..2).unwrap_or_default() {
+        // The server is going down or coming up: the whole of 57P is about the server, not the statement.
+        "57" if code.starts_with("57P") => StatusCode::SERVICE_UNAVAILABLE,
+        "08" | "53" => StatusCode::SERVICE_UNAVAILABLE,
+        "0L" | "0P" | "28" => StatusCode::FORBIDDEN,
+        "09" | "25" | "2D" | "38" | "39" | "3B" | "40" | "54" | "55" | "57" | "58" | "F0" | "HV" | "P0" | "XX" => {
+            StatusCode::INTERNAL_SERVER_ERROR
+        }
+        _ => StatusCode::BAD_REQUEST,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn classes_have_the_dialects_status() {
+        for (code, status) in [
+            ("22P02", 400),
+            ("57014", 500),
+            ("57P01", 503),
+            ("53300", 503),
+            ("28000", 403),
+            ("40001", 500),
+            ("", 400),
+        ] {
+            assert_eq!(class(code).as_u16(), status, "{code}");
+        }
+    }
+
+    #[test]
+    fn refusals_that_pass_say_when_to_come_back() {
+        for error in [
+            Error::Onboarding,
+            Error::TenantFailed,
+            pool::Error::TenantQueueFull { pool_max: 8 }.into(),
+            pool::Error::ClusterSaturated { budget: 4 }.into(),
+            pool::Error::Draining.into(),
+        ] {
+            let problem = Problem::from(&error);
+            assert_eq!(problem.status, StatusCode::SERVICE_UNAVAILABLE, "{error}");
+            assert!(problem.headers().iter().any(|(name, _)| name == RETRY_AFTER), "{error}");
+        }
+    }
+
+    #[test]
+    fn causes_are_never_sent() {
+        let error: Error = pool::Error::Unverified {
+            schema: "geheim".to_owned(),
+            found_schema: None,
+            role: "geheim".to_owned(),
+            found_role: "geheim".to_owned(),
+        }
+        .into();
+        let problem = Problem::from(&error);
+        assert!(!format!("{problem:?}").contains("geheim"));
+    }
+}

@@ -1,0 +1,290 @@
+//! From a configuration to serving tenants: what is new or changed is brought to its state, then routed.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use thiserror::Error;
+use tokio::sync::Mutex;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep};
+use tokio_postgres::Client;
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+
+use crate::config;
+use crate::config::Config;
+use crate::migrate;
+use crate::migrate::Migrations;
+use crate::pool;
+use crate::pool::{Cluster, Pools, Startup};
+use crate::types::{ClusterId, SchemaName, TenantId};
+
+use super::registry::Registry;
+use super::{State, Tenant};
+
+/// Tenants of one cluster brought up at once: more only wait for each other in Postgres' catalogs.
+const WORKERS: usize = 4;
+
+/// A worker waits this long for a slot of the budget before it tries again.
+const SLOT_WAIT: Duration = Duration::from_secs(5);
+
+/// A cluster that cannot be reached is tried again after this.
+const RETRY: Duration = Duration::from_millis(500);
+
+/// Why a tenant, or a whole cluster, could not be brought up.
+#[derive(Debug, Error)]
+pub enum Error {
+    /// No connection: it is tried again until there is one.
+    #[error(transparent)]
+    Pool(#[from] pool::Error),
+    /// A statement failed: somebody has to look.
+    #[error(transparent)]
+    Migrate(#[from] migrate::Error),
+}
+
+impl Error {
+    /// Whether the same attempt may succeed a moment later.
+    fn is_passing(&self) -> bool {
+        match self {
+            Self::Pool(pool::Error::Refused(_) | pool::Error::Unverified { .. }) => false,
+            Self::Pool(_) => true,
+            Self::Migrate(error) => error.is_passing(),
+        }
+    }
+}
+
+/// Brings tenants up and takes them down as the configuration changes.
+#[derive(Debug)]
+pub struct Onboarder {
+    registry: Arc<Registry>,
+    pools: Arc<Pools>,
+    clusters: BTreeMap<ClusterId, Arc<Cluster>>,
+    shared: config::Shared,
+    migration_dirs: config::Migrations,
+    /// One configuration is applied after the other.
+    applying: Mutex<()>,
+    stop: CancellationToken,
+}
+
+impl Onboarder {
+    /// `stop` ends all retries.
+    #[must_use]
+    pub fn new(
+        registry: Arc<Registry>,
+        pools: Arc<Pools>,
+        clusters: BTreeMap<ClusterId, Arc<Cluster>>,
+        config: &Config,
+        stop: CancellationToken,
+    ) -> Self {
+        Self {
+            registry,
+            pools,
+            clusters,
+            shared: config.shared.clone(),
+            migration_dirs: config.migrations.clone(),
+            applying: Mutex::new(()),
+            stop,
+        }
+    }
+
+    /// Takes down the tenants that `config` no longer has and brings up those that are new or changed. Returns when each
+    /// of them is live or has failed; tenants that did not change are not touched.
+    ///
+    /// A changed tenant is served as it was until it is ready as it shall be. Cancel safe: what was done stays done, and
+    /// the next call goes on.
+    pub async fn apply(&self, config: &Config) {
+        let _one_at_a_time = self.applying.lock().await;
+        self.registry.set_failed_files(config.failed.clone());
+        for tenant in self.registry.tenants() {
+            let id = &tenant.config().id;
+            if !config.tenants.contains_key(id) {
+                info!(tenant = %id, "tenant removed: no longer routed, its data stays");
+                self.registry.remove(id);
+                self.pools.remove(id);
+            }
+        }
+        let mut changed: BTreeMap<&ClusterId, Vec<Arc<Tenant>>> = BTreeMap::new();
+        for (id, tenant_config) in &config.tenants {
+            let current = self.registry.tenant(id);
+            if current
+                .as_ref()
+                .is_some_and(|tenant| tenant.is_live() && tenant.config() == tenant_config)
+            {
+                continue;
+            }
+            let Some(cluster) = self.clusters.get(&tenant_config.cluster) else {
+                // A cluster added to a running edge: like everything in rowhouse.toml it needs a restart.
+                error!(tenant = %id, cluster = %tenant_config.cluster, "cluster unknown: restart the edge to add clusters");
+                continue;
+            };
+            let tenant = Tenant::new(
+                Arc::clone(tenant_config),
+                Arc::clone(cluster),
+                self.shared.schema.clone(),
+                self.registry.next_generation(),
+                State::Onboarding,
+            );
+            // A host whose tenant is on its way answers 503 and not 404; one that is being served goes on.
+            if !current.is_some_and(|tenant| tenant.is_live()) {
+                self.registry.install(&tenant);
+            }
+            changed.entry(&tenant_config.cluster).or_default().push(tenant);
+        }
+        let mut clusters = Vec::new();
+        for (id, tenants) in changed {
+            if let Some(cluster) = self.clusters.get(id) {
+                clusters.push(self.bring_up(cluster, tenants));
+            }
+        }
+        futures_util::future::join_all(clusters).await;
+    }
+
+    /// Forgets every catalog, so that each tenant's next request sees its schema as it is now.
+    pub fn forget_catalogs(&self) {
+        for tenant in self.registry.tenants() {
+            tenant.forget_catalog();
+        }
+    }
+
+    /// Brings up tenants of one cluster, and waits for it as long as it is down.
+    async fn bring_up(&self, cluster: &Arc<Cluster>, tenants: Vec<Arc<Tenant>>) {
+        let started = Instant::now();
+        let (unmanaged, mut pending): (Vec<_>, Vec<_>) =
+            tenants.into_iter().partition(|tenant| !tenant.config().managed);
+        for tenant in unmanaged {
+            self.go_live(&tenant);
+        }
+        let total = pending.len();
+        let mut told = false;
+        while !pending.is_empty() {
+            match self.attempt(cluster, &mut pending).await {
+                Ok(()) => {}
+                Err(error) if error.is_passing() => {
+                    if !told {
+                        warn!(cluster = %cluster.id(), %error, "cluster not ready, trying again");
+                        told = true;
+                    }
+                    if self.stop.run_until_cancelled(sleep(RETRY)).await.is_none() {
+                        return;
+                    }
+                }
+                Err(error) => {
+                    for tenant in pending.drain(..) {
+                        self.fail(&tenant, &error);
+                    }
+                }
+            }
+        }
+        if total > 0 {
+            info!(cluster = %cluster.id(), tenants = total, elapsed = ?started.elapsed(), "tenants brought up");
+        }
+    }
+
+    /// One attempt: the shared schema, then everybody in `pending`, who leaves it live or failed. On a passing error some
+    /// may remain.
+    async fn attempt(&self, cluster: &Arc<Cluster>, pending: &mut Vec<Arc<Tenant>>) -> Result<(), Error> {
+        let dirs = &self.migration_dirs;
+        let migrations = Arc::new(Migrations::load(dirs.shared.as_deref(), dirs.tenant.as_deref())?);
+        let mut client = admin(cluster).await?;
+        migrate::shared(&mut client, &self.shared, &migrations).await?;
+        // One query tells who is in the right state already: ten thousand of them cost no more.
+        let onboarded: HashMap<TenantId, String> = migrate::onboarded(&client).await?;
+        let (ready, todo): (Vec<_>, Vec<_>) = pending.drain(..).partition(|tenant| {
+            let digest = migrations.digest(tenant.config(), &self.shared);
+            onboarded.get(&tenant.config().id) == Some(&digest)
+        });
+        for tenant in ready {
+            self.go_live(&tenant);
+        }
+        if todo.is_empty() {
+            return Ok(());
+        }
+        let queue = Arc::new(std::sync::Mutex::new(todo));
+        let mut workers = JoinSet::new();
+        workers.spawn(work(
+            client,
+            Arc::clone(&queue),
+            self.shared.clone(),
+            Arc::clone(&migrations),
+        ));
+        let more = WORKERS.min(cluster.budget() as usize).min(lock(&queue).len());
+        for _ in 1..more {
+            let (cluster, queue) = (Arc::clone(cluster), Arc::clone(&queue));
+            let (shared, migrations) = (self.shared.clone(), Arc::clone(&migrations));
+            workers.spawn(async move {
+                match admin(&cluster).await {
+                    Ok(client) => work(client, queue, shared, migrations).await,
+                    Err(_) => Vec::new(), // the others do its share
+                }
+            });
+        }
+        let mut passing = None;
+        while let Some(done) = workers.join_next().await {
+            for (tenant, result) in done.unwrap_or_default() {
+                match result {
+                    Ok(()) => self.go_live(&tenant),
+                    Err(error) if error.is_passing() => {
+                        passing = Some(error);
+                        pending.push(tenant);
+                    }
+                    Err(error) => self.fail(&tenant, &error.into()),
+                }
+            }
+        }
+        pending.append(&mut lock(&queue));
+        passing.map_or(Ok(()), |error| Err(error.into()))
+    }
+
+    fn go_live(&self, tenant: &Arc<Tenant>) {
+        tenant.set_state(State::Live);
+        self.registry.install(tenant);
+    }
+
+    fn fail(&self, tenant: &Arc<Tenant>, error: &Error) {
+        let config = tenant.config();
+        let reason = format!("{}:{}: {error}", config.file.display(), config.line);
+        error!(tenant = %config.id, %reason, "tenant not brought up");
+        let served = self
+            .registry
+            .tenant(&config.id)
+            .is_some_and(|current| current.is_live());
+        if !served {
+            tenant.set_state(State::Failed { reason });
+            self.registry.install(tenant);
+        }
+    }
+}
+
+/// Takes tenants from the queue until it is empty or the connection is gone.
+async fn work(
+    mut client: Client,
+    queue: Arc<std::sync::Mutex<Vec<Arc<Tenant>>>>,
+    shared: config::Shared,
+    migrations: Arc<Migrations>,
+) -> Vec<(Arc<Tenant>, Result<(), migrate::Error>)> {
+    let mut done = Vec::new();
+    while let Some(tenant) = { lock(&queue).pop() } {
+        let result = migrate::tenant(&mut client, tenant.config(), &shared, &migrations).await;
+        done.push((tenant, result));
+        if client.is_closed() {
+            break;
+        }
+    }
+    done
+}
+
+/// A panic while it is held is impossible (a pop and an append); its data would be whole all the same.
+fn lock<T>(mutex: &std::sync::Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+/// A connection as the edge's own login, with no more set than a path that finds nothing by accident.
+async fn admin(cluster: &Cluster) -> Result<Client, pool::Error> {
+    cluster
+        .admin(
+            &Startup::new("onboarding").search_path(std::iter::empty::<&SchemaName>()),
+            SLOT_WAIT,
+        )
+        .await
+}

@@ -1,0 +1,238 @@
+//! From tenants, catalogs and rows to what the pages show.
+
+use std::sync::Arc;
+
+use crate::catalog::{Catalog, Scope};
+use crate::pages;
+use crate::pages::{Kind, List, Street, TenantLine};
+use crate::query;
+use crate::query::{Plan, Query};
+use crate::tenant::{State, Tenant};
+
+/// Rows on one page of a list.
+pub const PAGE_SIZE: u32 = 50;
+
+/// Tenants on one page of the street.
+const STREET_PAGE: usize = 100;
+
+/// `?page=2&q=text` of a page's address.
+#[derive(Debug, Default, Eq, PartialEq)]
+pub struct PageQuery {
+    /// From 1.
+    page: u64,
+    search: String,
+}
+
+impl PageQuery {
+    /// Reads a query string; what is not understood counts as absent, as people edit addresses by hand.
+    #[must_use]
+    pub fn parse(query: &str) -> Self {
+        let mut page = 1;
+        let mut search = String::new();
+        for pair in query.split('&') {
+            match pair.split_once('=') {
+                Some(("page", value)) => page = value.parse().unwrap_or(1).clamp(1, 1_000_000),
+                Some(("q", value)) => search = decoded(value).trim().to_owned(),
+                _ => {}
+            }
+        }
+        Self { page, search }
+    }
+}
+
+/// Percent-decoding for a search word; what is no UTF-8 is shown as it is.
+fn decoded(value: &str) -> String {
+    let spaced = value.replace('+', " ");
+    let bytes = spaced.as_bytes();
+    let mut out = Vec::with_capacity(bytes.len());
+    let mut at = 0;
+    while let Some(&byte) = bytes.get(at) {
+        let hex = spaced
+            .get(at + 1..at + 3)
+            .and_then(|hex| u8::from_str_radix(hex, 16).ok());
+        match (byte, hex) {
+            (b'%', Some(value)) => {
+                out.push(value);
+                at += 3;
+            }
+            _ => {
+                out.push(byte);
+                at += 1;
+            }
+        }
+    }
+    String::from_utf8_lossy(&out).into_owned()
+}
+
+/// The rows of one page of a list, and one more to tell whether a page follows.
+///
+/// # Errors
+///
+/// [`query::Error::Relation`].
+pub fn list_query(catalog: &Catalog, name: &str, page: &PageQuery) -> Result<Query, query::Error> {
+    let relation = catalog
+        .relation(name)
+        .ok_or_else(|| query::Error::Relation(name.to_owned()))?;
+    let keys = relation
+        .primary_key
+        .iter()
+        .filter_map(|&index| relation.columns.get(index));
+    let offset = (page.page - 1).saturating_mul(PAGE_SIZE.into());
+    Ok(Query::page(
+        keys.map(|column| column.name.to_string()),
+        u64::from(PAGE_SIZE) + 1,
+        offset,
+    ))
+}
+
+/// The page of a relation's rows.
+#[must_use]
+pub fn list(
+    catalog: &Catalog,
+    plan: &Plan,
+    name: &str,
+    tenant: &Tenant,
+    host: &str,
+    mut rows: Vec<Vec<Option<String>>>,
+    page: &PageQuery,
+) -> String {
+    let relations = navigation(catalog);
+    let relation = catalog.relation(name);
+    let columns: Vec<_> = plan
+        .output_columns
+        .iter()
+        .map(|column| pages::Column {
+            name: &column.name,
+            kind: kind(&column.type_name),
+            type_name: &column.type_name,
+            key: column.is_key,
+        })
+        .collect();
+    let has_next = rows.len() > PAGE_SIZE as usize;
+    rows.truncate(PAGE_SIZE as usize);
+    List {
+        tenant: tenant.config().id.as_str(),
+        host,
+        relation: pages::Relation {
+            name,
+            scope: scope(plan.scope),
+        },
+        relations: &relations,
+        description: relation.and_then(|relation| relation.comment.as_deref()),
+        columns: &columns,
+        rows,
+        page: page.page,
+        has_next,
+        page_size: PAGE_SIZE.into(),
+    }
+    .render()
+}
+
+/// The operator's page of all tenants, those in trouble first.
+#[must_use]
+pub fn street(tenants: &[Arc<Tenant>], operator: &Tenant, host: &str, catalog: &Catalog, page: &PageQuery) -> String {
+    let matches = |tenant: &&Arc<Tenant>| {
+        let config = tenant.config();
+        page.search.is_empty()
+            || config.id.as_str().contains(&page.search)
+            || config.hosts.iter().any(|host| host.as_str().contains(&page.search))
+    };
+    let mut found: Vec<(&Arc<Tenant>, Arc<State>)> = tenants
+        .iter()
+        .filter(matches)
+        .map(|tenant| (tenant, tenant.state()))
+        .collect();
+    found.sort_by_key(|(_, state)| matches!(**state, State::Live));
+    let total = found.len() as u64;
+    let first = usize::try_from(page.page - 1)
+        .unwrap_or(usize::MAX)
+        .saturating_mul(STREET_PAGE);
+    let lines = found.iter().skip(first).take(STREET_PAGE).map(|(tenant, state)| {
+        let config = tenant.config();
+        let (state, reason) = match &**state {
+            State::Live => (pages::State::Live, None),
+            State::Onboarding => (pages::State::Onboarding, None),
+            State::Failed { .. } => (pages::State::Failed, Some("see /status on the operator's address")),
+            State::Draining => (pages::State::Draining, None),
+        };
+        TenantLine {
+            id: config.id.as_str(),
+            hosts: config.hosts.iter().map(|host| host.as_str()).collect(),
+            state,
+            reason,
+            schema: config.schema.as_str(),
+            cluster: config.cluster.as_str(),
+        }
+    });
+    Street {
+        tenant: operator.config().id.as_str(),
+        host,
+        relations: &navigation(catalog),
+        tenants: lines.collect(),
+        query: &page.search,
+        total,
+        page: page.page,
+        page_size: STREET_PAGE as u64,
+    }
+    .render()
+}
+
+fn navigation(catalog: &Catalog) -> Vec<pages::Relation<'_>> {
+    catalog
+        .relations()
+        .iter()
+        .map(|relation| pages::Relation {
+            name: &relation.name,
+            scope: scope(relation.scope),
+        })
+        .collect()
+}
+
+fn scope(scope: Scope) -> pages::Scope {
+    match scope {
+        Scope::Tenant => pages::Scope::Tenant,
+        Scope::Shared => pages::Scope::Shared,
+    }
+}
+
+/// How a type's values look on a page, by the name Postgres gives it.
+fn kind(type_name: &str) -> Kind {
+    if type_name.ends_with("[]") {
+        return Kind::Array;
+    }
+    match type_name.split('(').next().unwrap_or_default().trim_end() {
+        "boolean" => Kind::Boolean,
+        "smallint" | "integer" | "bigint" | "numeric" | "real" | "double precision" => Kind::Number,
+        "json" | "jsonb" => Kind::Json,
+        "date" => Kind::Date,
+        "text" | "character varying" | "character" | "citext" | "name" => Kind::Text,
+        name if name.starts_with("timestamp") => Kind::Timestamp,
+        _ => Kind::Other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn page_queries_forgive() {
+        let query = |page, search: &str| PageQuery {
+            page,
+            search: search.to_owned(),
+        };
+        assert_eq!(PageQuery::parse(""), query(1, ""));
+        assert_eq!(PageQuery::parse("page=3&q=cli+ente%20%C3%A7"), query(3, "cli ente ç"));
+        assert_eq!(PageQuery::parse("page=0"), query(1, ""));
+        assert_eq!(PageQuery::parse("page=-1&q=%zz%"), query(1, "%zz%"));
+    }
+
+    #[test]
+    fn types_look_like_what_they_are() {
+        assert_eq!(kind("timestamp with time zone"), Kind::Timestamp);
+        assert_eq!(kind("timestamp(3) without time zone"), Kind::Timestamp);
+        assert_eq!(kind("character varying(255)"), Kind::Text);
+        assert_eq!(kind("text[]"), Kind::Array);
+        assert_eq!(kind("numeric(10,2)"), Kind::Number);
+    }
+}

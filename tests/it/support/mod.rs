@@ -1,0 +1,318 @@
+//! What the tests stand on: a private Postgres, an edge over it, and an HTTP client that sends what it is told.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, SystemTime};
+
+use rowhouse::config::Secret;
+use rowhouse::edge::{Edge, Options};
+use rowhouse::embedded;
+use rowhouse::embedded::Postgres;
+use rowhouse::identity;
+use rowhouse::identity::Key;
+use serde_json::Value;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio_postgres::{Client, NoTls};
+
+/// The key that the tests' edges verify tokens with.
+pub const KEY: &[u8] = b"a key of the tests that is long enough";
+
+/// A directory that is gone with the value. Postgres runs as another user when the tests run as root, so it is below
+/// the system's directory for temporary files.
+pub struct TempDir(PathBuf);
+
+impl TempDir {
+    pub fn new() -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let name = format!(
+            "rowhouse-it-{}-{}",
+            std::process::id(),
+            NEXT.fetch_add(1, Ordering::Relaxed)
+        );
+        let path = std::env::temp_dir().join(name);
+        fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for TempDir {
+    fn drop(&mut self) {
+        let _gone = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// A stopped data directory to copy: one `initdb` per test run.
+fn template() -> PathBuf {
+    static TEMPLATE: OnceLock<TempDir> = OnceLock::new();
+    let dir = TEMPLATE.get_or_init(|| {
+        let dir = TempDir::new();
+        let mut options = embedded::Options::new(dir.path().join("pg"));
+        options.durable = false;
+        Postgres::start(options).unwrap().stop();
+        dir
+    });
+    dir.path().join("pg")
+}
+
+/// A private Postgres without an edge.
+pub struct Cluster {
+    postgres: Postgres,
+    _dir: TempDir,
+}
+
+impl Cluster {
+    pub fn start() -> Self {
+        let dir = TempDir::new();
+        let mut options = embedded::Options::new(dir.path().join("pg"));
+        options.durable = false;
+        options.template = Some(template());
+        Self {
+            postgres: Postgres::start(options).unwrap(),
+            _dir: dir,
+        }
+    }
+
+    pub async fn superuser(&self, database: &str) -> Client {
+        connect(&self.postgres, "postgres", database).await
+    }
+}
+
+/// A connection to an embedded server as `user`.
+pub async fn connect(postgres: &Postgres, user: &str, database: &str) -> Client {
+    let mut config = tokio_postgres::Config::new();
+    config
+        .host_path(postgres.socket_dir())
+        .port(postgres.port())
+        .user(user)
+        .dbname(database);
+    let (client, connection) = config.connect(NoTls).await.unwrap();
+    #[expect(clippy::disallowed_methods, reason = "it ends with the client")]
+    tokio::spawn(connection);
+    client
+}
+
+/// The three tenants of the product's example.
+pub const EXAMPLE: &str = r#"
+[tenants.adm]
+hosts = ["adm.todo.local", "adm.localhost"]
+schema = "public"
+home = "beforeidie"
+[tenants.cliente]
+hosts = ["cliente.todo.local", "cliente.localhost"]
+home = "mylist"
+[tenants.cliente2]
+hosts = ["cliente2.todo.local", "cliente2.localhost"]
+home = "mylist"
+"#;
+
+/// An edge over a private Postgres, with the example's migrations.
+pub struct Street {
+    edge: Option<Edge>,
+    dir: TempDir,
+}
+
+impl Street {
+    /// The example: adm, cliente and cliente2.
+    pub async fn example() -> Self {
+        Self::start("", EXAMPLE).await
+    }
+
+    /// An edge with `more` in its `rowhouse.toml` (beside `[server]`, `[clusters.main]` and `[migrations]`, which are
+    /// given) and one file of tenants.
+    pub async fn start(more: &str, tenants: &str) -> Self {
+        Self::with_budget(20, more, tenants).await
+    }
+
+    /// The same with a budget of connections.
+    pub async fn with_budget(budget: u32, more: &str, tenants: &str) -> Self {
+        let dir = TempDir::new();
+        let repository = env!("CARGO_MANIFEST_DIR");
+        fs::create_dir_all(dir.path().join("config/tenants")).unwrap();
+        let toml = format!(
+            "[server]\nlisten = \"127.0.0.1:0\"\noperator_listen = \"[::1]:0\"\n\
+             [clusters.main]\nembedded = true\nbudget = {budget}\n\
+             [migrations]\nshared = \"{repository}/migrations/shared\"\ntenant = \"{repository}/migrations/tenant\"\n{more}\n"
+        );
+        fs::write(dir.path().join("config/rowhouse.toml"), toml).unwrap();
+        let street = Self { edge: None, dir };
+        street.write("example.toml", tenants);
+        street.restarted().await
+    }
+
+    /// A new edge over the same configuration and data.
+    pub async fn restarted(mut self) -> Self {
+        self.stop().await;
+        let options = Options {
+            config_dir: self.dir.path().join("config"),
+            operator_listen: Some("127.0.0.1:0".parse().unwrap()),
+            data: Some(self.dir.path().join("pg")),
+            jwt_secret: Some(Secret::new(KEY)),
+            volatile: true,
+            template: (!self.dir.path().join("pg").exists()).then(template),
+            ..Options::default()
+        };
+        self.edge = Some(Edge::start(options).await.unwrap());
+        self
+    }
+
+    /// Drains the edge and stops its Postgres.
+    pub async fn stop(&mut self) {
+        if let Some(edge) = self.edge.take() {
+            edge.stop(Duration::from_secs(10)).await;
+        }
+    }
+
+    pub fn edge(&self) -> &Edge {
+        self.edge.as_ref().unwrap()
+    }
+
+    pub fn postgres(&self) -> &Postgres {
+        &self.edge().embedded()[0]
+    }
+
+    /// A superuser's connection to the edge's database, outside its budget.
+    pub async fn superuser(&self) -> Client {
+        connect(self.postgres(), "postgres", "rowhouse").await
+    }
+
+    /// Writes a tenant file as careful editors do: whole, by a rename.
+    pub fn write(&self, name: &str, text: &str) {
+        let tenants = self.dir.path().join("config/tenants");
+        fs::write(tenants.join(format!(".{name}.part")), text).unwrap();
+        fs::rename(tenants.join(format!(".{name}.part")), tenants.join(name)).unwrap();
+    }
+
+    pub fn remove(&self, name: &str) {
+        fs::remove_file(self.dir.path().join("config/tenants").join(name)).unwrap();
+    }
+
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    pub async fn get(&self, host: &str, path: &str) -> Reply {
+        self.send("GET", host, path, &[], "").await
+    }
+
+    /// One request on a connection of its own.
+    pub async fn send(&self, method: &str, host: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Reply {
+        let mut head = format!("{method} {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n");
+        for (name, value) in headers {
+            head.push_str(&format!("{name}: {value}\r\n"));
+        }
+        if !body.is_empty() || matches!(method, "POST" | "PATCH" | "PUT") {
+            head.push_str(&format!("Content-Length: {}\r\n", body.len()));
+        }
+        self.raw(format!("{head}\r\n{body}").as_bytes()).await
+    }
+
+    /// Writes bytes as they are and reads until the server closes.
+    pub async fn raw(&self, request: &[u8]) -> Reply {
+        let mut stream = TcpStream::connect(self.edge().address()).await.unwrap();
+        stream.write_all(request).await.unwrap();
+        Reply::read(&mut stream).await
+    }
+
+    /// A write as the tenant's user.
+    pub async fn write_as(&self, method: &str, tenant: &str, host: &str, path: &str, body: &str) -> Reply {
+        let authorization = format!("Bearer {}", token(tenant));
+        let headers = [
+            ("Authorization", authorization.as_str()),
+            ("Content-Type", "application/json"),
+            ("Prefer", "return=representation"),
+        ];
+        self.send(method, host, path, &headers, body).await
+    }
+
+    /// `/status` of the operator.
+    pub async fn status(&self) -> Value {
+        self.operator("/status").await.json()
+    }
+
+    /// A request to the operator's listener.
+    pub async fn operator(&self, path: &str) -> Reply {
+        let mut stream = TcpStream::connect(self.edge().operator_address()).await.unwrap();
+        let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        Reply::read(&mut stream).await
+    }
+}
+
+/// A token of the tenant's user role, signed with the server's key.
+pub fn token(tenant: &str) -> String {
+    token_for(tenant, &format!("rowhouse_{tenant}_user"), KEY)
+}
+
+pub fn token_for(tenant: &str, role: &str, key: &[u8]) -> String {
+    let now = SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap()
+        .as_secs();
+    let key = Key::Server(Secret::new(key));
+    identity::sign(&key, &tenant.parse().unwrap(), role, Duration::from_secs(60), now).unwrap()
+}
+
+/// What came back.
+#[derive(Debug)]
+pub struct Reply {
+    pub status: u16,
+    pub head: String,
+    pub body: String,
+}
+
+impl Reply {
+    async fn read(stream: &mut TcpStream) -> Self {
+        let mut bytes = Vec::new();
+        // A reset after the answer is how a server ends a connection whose body it did not read.
+        let _reset = stream.read_to_end(&mut bytes).await;
+        let text = String::from_utf8_lossy(&bytes);
+        let (head, body) = text.split_once("\r\n\r\n").unwrap_or((&text, ""));
+        let status = head
+            .split(' ')
+            .nth(1)
+            .and_then(|status| status.parse().ok())
+            .unwrap_or(0);
+        Self {
+            status,
+            head: head.to_owned(),
+            body: body.to_owned(),
+        }
+    }
+
+    #[track_caller]
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {self:?}"))
+    }
+
+    /// The `code` of an error.
+    #[track_caller]
+    pub fn code(&self) -> String {
+        self.json()["code"].as_str().unwrap_or_default().to_owned()
+    }
+
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.head.lines().find_map(|line| {
+            let (found, value) = line.split_once(':')?;
+            found.eq_ignore_ascii_case(name).then(|| value.trim())
+        })
+    }
+}
+
+/// Waits until `condition` holds, at most `limit`.
+pub async fn until(limit: Duration, what: &str, mut condition: impl AsyncFnMut() -> bool) {
+    let deadline = tokio::time::Instant::now() + limit;
+    while !condition().await {
+        assert!(
+            tokio::time::Instant::now() < deadline,
+            "{what} did not happen within {limit:?}"
+        );
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
