@@ -425,7 +425,7 @@ fn takes_json(headers: &HeaderMap) -> Result<(), Error> {
             "application/json" | "application/*" | "*/*" | ""
         ) && !matches!(parameters.trim(), "q=0" | "q=0.0")
     };
-    if ranges.iter().any(|range| takes(range)) {
+    if ranges.iter().any(takes) {
         Ok(())
     } else {
         Err(Error::NotAcceptable(ranges.join(", ")))
