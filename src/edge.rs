@@ -1,7 +1,7 @@
 //! One running edge: clusters, pools, tenants and listeners, put together from a configuration and kept up to date.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -11,6 +11,7 @@ use notify::{RecursiveMode, Watcher};
 use thiserror::Error;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, timeout};
+use tokio_postgres::config::{Host, SslMode};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{error, info, warn};
@@ -94,6 +95,11 @@ pub enum StartError {
         /// What would fit.
         most: u32,
     },
+    /// The cluster's url demands TLS.
+    #[error(
+        "cluster {0}: sslmode=require is not supported yet: use a Unix socket or a private network, without sslmode"
+    )]
+    Encryption(ClusterId),
     /// An address cannot be listened on.
     #[error(transparent)]
     Listener(#[from] ListenerError),
@@ -139,6 +145,9 @@ impl Edge {
         for failed in &config.failed {
             error!(file = %failed.path.display(), "tenant file not used:\n{}", failed.errors);
         }
+        // From here on no change of the files is missed.
+        let changed = Arc::new(Notify::new());
+        let watcher = watch(&options.config_dir, Arc::clone(&changed))?;
         let stop = CancellationToken::new();
         let connections = TaskTracker::new();
         let mut running = Vec::new();
@@ -153,6 +162,7 @@ impl Edge {
                     endpoint
                 }
             };
+            check_encryption(id, &endpoint)?;
             check_budget(id, &endpoint, cluster.budget.get()).await?;
             let budget = cluster.budget.get();
             clusters.insert(
@@ -224,8 +234,6 @@ impl Edge {
         let janitor = Arc::clone(&pools);
         let janitor_stop = stop.clone();
         background.spawn(async move { janitor.janitor(janitor_stop).await });
-        let changed = Arc::new(Notify::new());
-        let watcher = watch(&options.config_dir, Arc::clone(&changed))?;
         let reloader = Reloader {
             dir: options.config_dir.clone(),
             onboarder,
@@ -362,6 +370,7 @@ impl Reloader {
     ) {
         let mut live = config.tenants.clone();
         let mut fixed = Fixed::of(&config);
+        let mut failed = config.failed.clone();
         let mut applying = Box::pin(self.apply(config));
         let mut told = false;
         loop {
@@ -382,9 +391,11 @@ impl Reloader {
             match load(&self.dir, &live).await {
                 Ok(config) => {
                     self.metrics.reload(config.failed.is_empty());
-                    for failed in &config.failed {
-                        error!(file = %failed.path.display(), "tenant file not used, the last good state serves on:\n{}", failed.errors);
+                    // One save is several events: what is still wrong in the same way has been told.
+                    for file in config.failed.iter().filter(|file| !failed.contains(file)) {
+                        error!(file = %file.path.display(), "tenant file not used, the last good state serves on:\n{}", file.errors);
                     }
+                    failed.clone_from(&config.failed);
                     let now = Fixed::of(&config);
                     if now != fixed {
                         warn!("rowhouse.toml changed: all but [defaults] takes effect at the next start");
@@ -503,6 +514,21 @@ async fn admin(id: &ClusterId, endpoint: &tokio_postgres::Config) -> Result<toki
                 .unwrap_or_default();
             format!("{error}{cause}")
         })
+}
+
+/// TLS to Postgres is not built yet: refuse to do without where it is demanded, and say so where it would be wise.
+fn check_encryption(id: &ClusterId, endpoint: &tokio_postgres::Config) -> Result<(), StartError> {
+    if !matches!(endpoint.get_ssl_mode(), SslMode::Disable | SslMode::Prefer) {
+        return Err(StartError::Encryption(id.clone()));
+    }
+    let remote = |host: &Host| match host {
+        Host::Tcp(name) => name != "localhost" && !name.parse::<IpAddr>().is_ok_and(|address| address.is_loopback()),
+        Host::Unix(_) => false,
+    };
+    if endpoint.get_hosts().iter().any(remote) {
+        warn!(cluster = %id, "the connection to Postgres is not encrypted: use a private network or a Unix socket");
+    }
+    Ok(())
 }
 
 /// Whether the server takes as many connections as the budget says. A server that is down is asked no more: it may be

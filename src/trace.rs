@@ -1,5 +1,7 @@
 //! Structured logs: one line per event on standard error, constant text with fields.
 
+use std::io::IsTerminal as _;
+
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt;
 
@@ -18,7 +20,11 @@ pub enum Format {
 /// Does nothing if something logs already, as in tests.
 pub fn start(format: Format, default: &str) {
     let filter = EnvFilter::try_from_env("ROWHOUSE_LOG").unwrap_or_else(|_| EnvFilter::new(default));
-    let builder = fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let terminal = std::io::stderr().is_terminal();
+    let builder = fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(terminal);
     let started = match format {
         Format::Text => builder.with_target(false).try_init(),
         Format::Json => builder.json().flatten_event(true).try_init(),

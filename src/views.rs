@@ -96,7 +96,7 @@ pub fn list(
     mut rows: Vec<Vec<Option<String>>>,
     page: &PageQuery,
 ) -> String {
-    let relations = navigation(catalog);
+    let relations = navigation(catalog, tenant);
     let relation = catalog.relation(name);
     let columns: Vec<_> = plan
         .output_columns
@@ -115,7 +115,7 @@ pub fn list(
         host,
         relation: pages::Relation {
             name,
-            scope: scope(plan.scope),
+            scope: scope(plan.scope, tenant),
         },
         relations: &relations,
         description: relation.and_then(|relation| relation.comment.as_deref()),
@@ -135,6 +135,7 @@ pub fn street(tenants: &[Arc<Tenant>], operator: &Tenant, host: &str, catalog: &
         let config = tenant.config();
         page.search.is_empty()
             || config.id.as_str().contains(&page.search)
+            || tenant.state().as_str() == page.search
             || config.hosts.iter().any(|host| host.as_str().contains(&page.search))
     };
     let mut found: Vec<(&Arc<Tenant>, Arc<State>)> = tenants
@@ -167,7 +168,7 @@ pub fn street(tenants: &[Arc<Tenant>], operator: &Tenant, host: &str, catalog: &
     Street {
         tenant: operator.config().id.as_str(),
         host,
-        relations: &navigation(catalog),
+        relations: &navigation(catalog, operator),
         tenants: lines.collect(),
         query: &page.search,
         total,
@@ -177,21 +178,22 @@ pub fn street(tenants: &[Arc<Tenant>], operator: &Tenant, host: &str, catalog: &
     .render()
 }
 
-fn navigation(catalog: &Catalog) -> Vec<pages::Relation<'_>> {
+fn navigation<'a>(catalog: &'a Catalog, tenant: &Tenant) -> Vec<pages::Relation<'a>> {
     catalog
         .relations()
         .iter()
         .map(|relation| pages::Relation {
             name: &relation.name,
-            scope: scope(relation.scope),
+            scope: scope(relation.scope, tenant),
         })
         .collect()
 }
 
-fn scope(scope: Scope) -> pages::Scope {
+/// Whose rows they are, for people: the operator's own schema is the one that all share.
+fn scope(scope: Scope, tenant: &Tenant) -> pages::Scope {
     match scope {
-        Scope::Tenant => pages::Scope::Tenant,
-        Scope::Shared => pages::Scope::Shared,
+        Scope::Tenant if !tenant.config().is_operator() => pages::Scope::Tenant,
+        Scope::Tenant | Scope::Shared => pages::Scope::Shared,
     }
 }
 
