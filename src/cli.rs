@@ -129,7 +129,8 @@ pub fn run(arguments: Arguments) -> ExitCode {
             ExitCode::SUCCESS
         }
         Command::Serve { listen } => {
-            trace::start(log_format, "info");
+            // The migration library tells of every file of every tenant: one line per tenant set is enough.
+            trace::start(log_format, "info,refinery_core=warn");
             let options = Options {
                 config_dir: config,
                 listen: listen.listen,

@@ -101,7 +101,7 @@ pub fn token(key: &Secret, tenant: &TenantId, now: u64) -> Result<String, Error>
 ///
 /// # Errors
 ///
-/// [`Error`]; a file is applied whole or not at all.
+/// [`enum@Error`]; a file is applied whole or not at all.
 pub async fn seed(config: &Config, cluster: &Cluster) -> Result<(), Error> {
     let Some(seeds) = config
         .migrations
