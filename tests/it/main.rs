@@ -1,8 +1,17 @@
 //! The promises of the project, each against real Postgres over real sockets. A file per area, a name per promise.
 
-#![expect(missing_docs, clippy::unwrap_used, reason = "a failed helper should fail the test")]
+#![expect(
+    unreachable_pub,
+    clippy::unwrap_used,
+    reason = "a failed helper should fail the test"
+)]
 
 mod config_errors;
+mod identity;
+mod pages;
+mod problems;
+mod requests;
+mod routing;
 mod embedded;
 mod encode;
 mod layering;

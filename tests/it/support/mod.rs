@@ -288,7 +288,9 @@ impl Reply {
 
     #[track_caller]
     pub fn json(&self) -> Value {
-        serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {self:?}"))
+        let json = serde_json::from_str(&self.body);
+        assert!(json.is_ok(), "no JSON: {self:?}");
+        json.unwrap()
     }
 
     /// The `code` of an error.
