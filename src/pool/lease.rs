@@ -79,7 +79,8 @@ impl Lease {
         // transaction was ended. Anything else is not worth finding out.
         self.in_doubt = match &result {
             Ok(done) => done.stopped,
-            Err(Error::Database(_)) => false,
+            // 57P..: the server is ending this session; the end of the socket may not have arrived yet.
+            Err(Error::Database(error)) => error.code().code().starts_with("57P"),
             Err(_) => true,
         };
         result

@@ -6,9 +6,14 @@
     reason = "a failed helper should fail the test"
 )]
 
+mod command;
 mod config_errors;
+mod failure;
 mod identity;
+mod isolation;
+mod onboarding;
 mod pages;
+mod pools;
 mod problems;
 mod requests;
 mod routing;

@@ -193,10 +193,6 @@ impl Street {
         fs::remove_file(self.dir.path().join("config/tenants").join(name)).unwrap();
     }
 
-    pub fn dir(&self) -> &Path {
-        self.dir.path()
-    }
-
     pub async fn get(&self, host: &str, path: &str) -> Reply {
         self.send("GET", host, path, &[], "").await
     }

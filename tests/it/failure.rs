@@ -1,0 +1,175 @@
+//! Postgres goes away, in part or whole: no request hangs, and the service is back when Postgres is.
+
+#![expect(clippy::panic, clippy::print_stderr, reason = "a failed test says what it met")]
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use rowhouse::edge::{Edge, Options};
+use rowhouse::embedded;
+use rowhouse::embedded::Postgres;
+use rowhouse::migrate;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::support::{Street, TempDir, connect, until};
+
+/// No request may take longer while its database is gone: `checkout_timeout` is 2 s.
+const PROMPT: Duration = Duration::from_secs(3);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn terminated_backends_cost_their_requests_and_no_more() {
+    let street = Street::example().await;
+    let superuser = street.superuser().await;
+    let end = Instant::now() + Duration::from_secs(2);
+    let client = async |number: usize| {
+        let host = ["cliente.localhost", "cliente2.localhost"][number % 2];
+        let (mut served, mut lost) = (0_u32, 0_u32);
+        while Instant::now() < end {
+            let reply = timeout(PROMPT, street.get(host, "/api/mylist")).await.unwrap();
+            match reply.status {
+                200 => served += 1,
+                503 if reply.header("Retry-After").is_some() => lost += 1,
+                _ => panic!("{reply:?}"),
+            }
+        }
+        (served, lost)
+    };
+    let terminator = async {
+        while Instant::now() < end {
+            sleep(Duration::from_millis(200)).await;
+            terminate(&superuser).await;
+        }
+    };
+    let clients = futures_util::future::join_all((0..8).map(client));
+    let (answers, ()) = tokio::join!(clients, terminator);
+    let served: u32 = answers.iter().map(|(served, _)| served).sum();
+    let lost: u32 = answers.iter().map(|(_, lost)| lost).sum();
+    eprintln!("{served} served, {lost} lost");
+    assert!(lost * 5 <= served, "{lost} lost, {served} served");
+
+    terminate(&superuser).await;
+    until(Duration::from_secs(1), "the service after that", async || {
+        street.get("cliente.localhost", "/api/mylist").await.status == 200
+    })
+    .await;
+    for host in ["cliente.localhost", "cliente2.localhost"].iter().cycle().take(40) {
+        let reply = street.get(host, "/api/mylist").await;
+        assert_eq!(reply.status, 200, "{reply:?}");
+    }
+}
+
+async fn terminate(superuser: &tokio_postgres::Client) {
+    superuser
+        .batch_execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'rowhouse_edge'")
+        .await
+        .unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cluster_that_stops_and_returns_is_served_again_by_itself() {
+    let dir = TempDir::new();
+    let mut postgres = start(dir.path());
+    bootstrap(&postgres).await;
+    let edge = Edge::start(configuration(dir.path(), &postgres)).await.unwrap();
+    assert_eq!(get(&edge).await.0, 200);
+    for round in 0..2 {
+        postgres.stop();
+        drop(postgres);
+        for _ in 0..5 {
+            assert_unavailable(&edge).await;
+        }
+        postgres = start(dir.path());
+        until(Duration::from_secs(2), "the service after the return", async || {
+            get(&edge).await.0 == 200
+        })
+        .await;
+        for _ in 0..20 {
+            let (status, head) = get(&edge).await;
+            assert_eq!(status, 200, "round {round}: {head}");
+        }
+    }
+    assert!(edge.stop(Duration::from_secs(5)).await);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_edge_that_starts_before_its_cluster_waits_for_it() {
+    let dir = TempDir::new();
+    let mut postgres = start(dir.path());
+    bootstrap(&postgres).await;
+    let options = configuration(dir.path(), &postgres);
+    postgres.stop();
+    drop(postgres);
+    let edge = Edge::start(options).await.unwrap();
+    assert_unavailable(&edge).await;
+    let _postgres = start(dir.path());
+    until(Duration::from_secs(3), "the first tenant going live", async || {
+        get(&edge).await.0 == 200
+    })
+    .await;
+    assert!(edge.stop(Duration::from_secs(5)).await);
+}
+
+/// A server of our own, which the edge knows by its URL only.
+fn start(dir: &Path) -> Postgres {
+    let mut options = embedded::Options::new(dir.join("pg"));
+    options.durable = false;
+    Postgres::start(options).unwrap()
+}
+
+async fn bootstrap(postgres: &Postgres) {
+    let superuser = connect(postgres, "postgres", "postgres").await;
+    migrate::bootstrap_embedded(&superuser).await.unwrap();
+    let superuser = connect(postgres, "postgres", migrate::EMBEDDED_DATABASE).await;
+    migrate::bootstrap_embedded_database(&superuser).await.unwrap();
+}
+
+fn configuration(dir: &Path, postgres: &Postgres) -> Options {
+    let config = dir.join("config");
+    fs::create_dir_all(config.join("tenants")).unwrap();
+    let repository = env!("CARGO_MANIFEST_DIR");
+    let url = format!(
+        "postgres://{}@{}:{}/{}",
+        migrate::EDGE_LOGIN,
+        postgres.socket_dir().to_str().unwrap().replace('/', "%2F"),
+        postgres.port(),
+        migrate::EMBEDDED_DATABASE
+    );
+    let toml = format!(
+        "[clusters.main]\nurl = \"{url}\"\nbudget = 8\n[migrations]\nshared = \"{repository}/migrations/shared\"\n\
+         tenant = \"{repository}/migrations/tenant\"\n"
+    );
+    fs::write(config.join("rowhouse.toml"), toml).unwrap();
+    let tenants = "[tenants.cliente]\nhosts = [\"cliente.localhost\"]\n";
+    fs::write(config.join("tenants/cliente.toml"), tenants).unwrap();
+    Options {
+        config_dir: config,
+        listen: Some("127.0.0.1:0".parse().unwrap()),
+        operator_listen: Some("127.0.0.1:0".parse().unwrap()),
+        ..Options::default()
+    }
+}
+
+/// The status and the head of an answer.
+async fn get(edge: &Edge) -> (u16, String) {
+    let asking = async {
+        let mut stream = TcpStream::connect(edge.address()).await.unwrap();
+        let request = b"GET /api/mylist HTTP/1.1\r\nHost: cliente.localhost\r\nConnection: close\r\n\r\n";
+        stream.write_all(request).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        answer
+    };
+    let answer = timeout(PROMPT, asking).await.unwrap();
+    let head = answer.split("\r\n\r\n").next().unwrap_or_default().to_ascii_lowercase();
+    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
+    (status.unwrap_or(0), head)
+}
+
+async fn assert_unavailable(edge: &Edge) {
+    let (status, head) = get(edge).await;
+    assert_eq!(status, 503, "{head}");
+    assert!(head.contains("\r\nretry-after:"), "{head}");
+}

@@ -1,0 +1,173 @@
+//! What tenants share: a budget of connections that is never exceeded, and in which no tenant takes another's turn.
+
+#![expect(clippy::panic, reason = "a failed test says what it met")]
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+use tokio::time::{Instant, sleep};
+use tokio_postgres::Client;
+
+use crate::support::{EXAMPLE, Street, until};
+
+/// The edge's backends as the server counts them.
+async fn backends(superuser: &Client) -> i64 {
+    const COUNT: &str = "SELECT count(*) FROM pg_stat_activity WHERE usename = 'rowhouse_edge'";
+    superuser.query_one(COUNT, &[]).await.unwrap().get(0)
+}
+
+/// A view of cliente's that takes `seconds` to read. Made before the first request, which loads the catalog.
+async fn make_slow(superuser: &Client, seconds: f32) {
+    let sql = format!(
+        "CREATE VIEW cliente.slow AS SELECT 1 AS id, pg_sleep({seconds})::text AS slept; \
+         GRANT SELECT ON cliente.slow TO rowhouse_cliente_anon"
+    );
+    superuser.batch_execute(&sql).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ten_tenants_share_a_budget_of_four() {
+    const TENANTS: usize = 10;
+    let mut tenants = String::new();
+    for n in 0..TENANTS {
+        writeln!(tenants, "[tenants.t{n}]\nhosts = [\"t{n}.localhost\"]").unwrap();
+    }
+    let street = Street::with_budget(4, "", &tenants).await;
+    let superuser = street.superuser().await;
+    let end = Instant::now() + Duration::from_secs(2);
+    let client = async |tenant: usize| {
+        let (mut served, mut refused) = (0_u32, 0_u32);
+        while Instant::now() < end {
+            let reply = street.get(&format!("t{tenant}.localhost"), "/api/mylist?limit=1").await;
+            match reply.status {
+                200 => served += 1,
+                503 if reply.header("Retry-After").is_some() => refused += 1,
+                _ => panic!("{reply:?}"),
+            }
+        }
+        (tenant, served, refused)
+    };
+    let sampler = async {
+        let (mut most, mut samples) = (0, 0);
+        while Instant::now() < end {
+            most = backends(&superuser).await.max(most);
+            samples += 1;
+            sleep(Duration::from_millis(3)).await;
+        }
+        (most, samples)
+    };
+    let clients = futures_util::future::join_all((0..3 * TENANTS).map(|number| client(number % TENANTS)));
+    let (answers, (most, samples)) = tokio::join!(clients, sampler);
+
+    let mut served = [0; TENANTS];
+    let mut refused = 0;
+    for (tenant, ok, no) in answers {
+        served[tenant] += ok;
+        refused += no;
+    }
+    assert!(samples > 20, "{samples} samples prove nothing");
+    assert!(most <= 4, "{most} backends with a budget of 4");
+    assert!(
+        served.iter().all(|&count| count > 0),
+        "a tenant was never served: {served:?}"
+    );
+    let total: u32 = served.iter().sum();
+    assert!(refused * 10 <= total, "{refused} refused, {total} served: {served:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_pool_delays_no_other_tenant() {
+    let street = Street::start("[defaults]\npool_max = 2", EXAMPLE).await;
+    let superuser = street.superuser().await;
+    make_slow(&superuser, 0.3).await;
+    assert_eq!(street.get("cliente2.localhost", "/api/mylist").await.status, 200);
+    let slow = futures_util::future::join_all((0..60).map(|_| street.get("cliente.localhost", "/api/slow")));
+    let neighbour = async {
+        let mut longest = Duration::ZERO;
+        let end = Instant::now() + Duration::from_millis(1500);
+        while Instant::now() < end {
+            let asked = Instant::now();
+            let reply = street.get("cliente2.localhost", "/api/mylist").await;
+            assert_eq!(reply.status, 200, "{reply:?}");
+            longest = longest.max(asked.elapsed());
+            sleep(Duration::from_millis(5)).await;
+        }
+        longest
+    };
+    let (slow, longest) = tokio::join!(slow, neighbour);
+    assert!(longest < Duration::from_millis(250), "a neighbour waited {longest:?}");
+    let served = slow.iter().filter(|reply| reply.status == 200).count();
+    assert!(served >= 2, "{slow:?}");
+    let refused: Vec<_> = slow.iter().filter(|reply| reply.status != 200).collect();
+    assert!(
+        !refused.is_empty(),
+        "sixty requests fitted into a line of two and thirty-two"
+    );
+    for reply in refused {
+        assert_eq!(
+            (reply.status, reply.code().as_str()),
+            (503, "tenant_queue_full"),
+            "{reply:?}"
+        );
+        assert!(reply.header("Retry-After").is_some(), "{reply:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_that_leaves_takes_its_query_with_it() {
+    let street = Street::start("[defaults]\npool_max = 2\nstatement_timeout = \"20s\"", EXAMPLE).await;
+    let superuser = street.superuser().await;
+    make_slow(&superuser, 15.0).await;
+    let sleeping = async || {
+        const COUNT: &str = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'";
+        superuser.query_one(COUNT, &[]).await.unwrap().get::<_, i64>(0)
+    };
+    let mut clients = Vec::new();
+    for _ in 0..2 {
+        let mut stream = TcpStream::connect(street.edge().address()).await.unwrap();
+        let request = b"GET /api/slow HTTP/1.1\r\nHost: cliente.localhost\r\n\r\n";
+        stream.write_all(request).await.unwrap();
+        clients.push(stream);
+    }
+    let limit = Duration::from_secs(5);
+    until(limit, "both queries running", async || sleeping().await == 2).await;
+    drop(clients);
+    until(Duration::from_secs(2), "the cancel of both queries", async || {
+        sleeping().await == 0
+    })
+    .await;
+    // Both of the pool's places are free again, and what is kept is clean.
+    for _ in 0..20 {
+        let reply = street.get("cliente.localhost", "/api/mylist").await;
+        assert_eq!((reply.status, reply.body.as_str()), (200, "[]"), "{reply:?}");
+    }
+    until(limit, "every slot coming back", async || {
+        let status = street.status().await;
+        let cliente = &status["tenants"]["cliente"];
+        cliente["connections"] == cliente["idle"]
+            && cliente["waiting"] == 0
+            && status["clusters"]["main"]["in_use"] == backends(&superuser).await
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn idle_connections_close_after_their_time() {
+    let street = Street::start("[defaults]\nidle_timeout = \"1s\"", EXAMPLE).await;
+    let superuser = street.superuser().await;
+    assert_eq!(street.get("cliente.localhost", "/api/mylist").await.status, 200);
+    let used = Instant::now();
+    assert!(backends(&superuser).await >= 1, "the connection was not kept at all");
+    until(Duration::from_secs(4), "closing an idle connection", async || {
+        backends(&superuser).await == 0
+    })
+    .await;
+    assert!(
+        used.elapsed() >= Duration::from_millis(900),
+        "closed after {:?}",
+        used.elapsed()
+    );
+    assert_eq!(street.get("cliente.localhost", "/api/mylist").await.status, 200);
+}
