@@ -28,7 +28,7 @@ impl TempDir {
     pub fn new() -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let name = format!(
-            "rowhouse-it-{}-{}",
+            "rowhouse-street-{}-{}",
             std::process::id(),
             NEXT.fetch_add(1, Ordering::Relaxed)
         );
@@ -49,16 +49,28 @@ impl Drop for TempDir {
 }
 
 /// A stopped data directory to copy: one `initdb` per test run.
+///
+/// Nothing runs at the end of a test process, so each run sweeps away what earlier ones have left.
 fn template() -> PathBuf {
-    static TEMPLATE: OnceLock<TempDir> = OnceLock::new();
-    let dir = TEMPLATE.get_or_init(|| {
-        let dir = TempDir::new();
-        let mut options = embedded::Options::new(dir.path().join("pg"));
+    static TEMPLATE: OnceLock<PathBuf> = OnceLock::new();
+    const PREFIX: &str = "rowhouse-template-";
+    let make = || {
+        let temporary = std::env::temp_dir();
+        for entry in fs::read_dir(&temporary).unwrap().flatten() {
+            let name = entry.file_name();
+            let pid = name.to_str().and_then(|name| name.strip_prefix(PREFIX));
+            if pid.is_some_and(|pid| Path::new("/proc").exists() && !Path::new("/proc").join(pid).exists()) {
+                let _gone = fs::remove_dir_all(entry.path());
+            }
+        }
+        let dir = temporary.join(format!("{PREFIX}{}", std::process::id()));
+        fs::create_dir_all(&dir).unwrap();
+        let mut options = embedded::Options::new(dir.join("pg"));
         options.durable = false;
         Postgres::start(options).unwrap().stop();
-        dir
-    });
-    dir.path().join("pg")
+        dir.join("pg")
+    };
+    TEMPLATE.get_or_init(make).clone()
 }
 
 /// A private Postgres without an edge.
