@@ -153,12 +153,9 @@ async fn apply(
     if transaction.execute(MARK, &[&schema.as_str()]).await? == 0 {
         return transaction.rollback().await;
     }
-    let become_owner = format!(
-        "SET LOCAL ROLE {}; SET LOCAL search_path = {}, pg_temp",
-        role.quoted(),
-        schema.quoted()
-    );
-    transaction.batch_execute(&become_owner).await?;
-    transaction.batch_execute(sql).await?;
+    let sql = format!("SET LOCAL search_path = {}, pg_temp;\n{sql}\n", schema.quoted());
+    transaction
+        .batch_execute(&migrate::as_owner(role.as_str(), &sql))
+        .await?;
     transaction.commit().await
 }

@@ -24,7 +24,7 @@ use crate::embedded;
 use crate::embedded::Postgres;
 use crate::metrics::Metrics;
 use crate::migrate;
-use crate::pool::{Cluster, Pools, Startup};
+use crate::pool::{Cluster, Credentials, Pools, Startup};
 use crate::router::Ports;
 use crate::server::tls::CertificateStore;
 use crate::server::{Limits, Listener, ListenerError, Shutdown, Signals, tls};
@@ -165,9 +165,10 @@ impl Edge {
             check_encryption(id, &endpoint)?;
             check_budget(id, &endpoint, cluster.budget.get()).await?;
             let budget = cluster.budget.get();
+            let credentials = Credentials::new(cluster.credentials, &endpoint);
             clusters.insert(
                 id.clone(),
-                Cluster::new(id.clone(), endpoint, budget, connections.clone()),
+                Cluster::new(id.clone(), endpoint, credentials, budget, connections.clone()),
             );
         }
 
@@ -504,7 +505,7 @@ async fn start_embedded(
 
 /// A connection before there is a budget: closed when it is dropped.
 async fn admin(id: &ClusterId, endpoint: &tokio_postgres::Config) -> Result<tokio_postgres::Client, String> {
-    let cluster = Cluster::new(id.clone(), endpoint.clone(), 1, TaskTracker::new());
+    let cluster = Cluster::new(id.clone(), endpoint.clone(), Credentials::Shared, 1, TaskTracker::new());
     cluster
         .admin(&Startup::new("start"), FIRST_CONTACT)
         .await

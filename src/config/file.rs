@@ -16,7 +16,7 @@ use super::resolve::{
     BUDGET, CLUSTER, GRACE, LIMITS, LISTEN, MAX_BODY_TEXT, MAX_CONNECTIONS, OPERATOR_LISTEN, SHARED_SCHEMA, text,
 };
 use super::value::{Relation, Size, Variable};
-use super::{Access, Secret, SharedWrite};
+use super::{Access, Credentials, Secret, SharedWrite};
 use crate::types::{ClusterId, Host, RoleName, SchemaName};
 
 tables!(Server, Tls, Certificate, Cluster, Shared, Defaults, Migrations, Tenant);
@@ -117,6 +117,9 @@ pub(super) struct Cluster {
     /// The most connections this edge opens to it, all tenants together.
     #[schemars(extend("default" = BUDGET))]
     pub(super) budget: Field<NonZeroU32>,
+    /// Who the connections of managed tenants log in as: the edge's one login (shared), or a login for each tenant
+    /// (per_tenant), which serves thousands of tenants. Default: per_tenant if embedded, else shared.
+    pub(super) credentials: Field<Credentials>,
 }
 
 /// The tables that every tenant reads.

@@ -111,6 +111,17 @@ pub struct Cluster {
     pub endpoint: Endpoint,
     /// The most connections this edge opens to it, all tenants together. Default: 80.
     pub budget: NonZeroU32,
+    /// Who managed tenants' connections log in as. Default: each tenant as itself if embedded, else all as the url says.
+    pub credentials: Credentials,
+}
+
+/// Who the connections of managed tenants log in as.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Credentials {
+    /// The edge's own login, which is a member of every tenant's roles.
+    Shared,
+    /// A login of the tenant's own, which is a member of that tenant's roles alone.
+    PerTenant,
 }
 
 /// Where a cluster is.

@@ -16,8 +16,8 @@ use super::claims::{Claim, Draft};
 use super::field::{Entry, Field, Report};
 use super::value::{Mistake, Raw, Relation, Scalar, Size, Variable, cluster_id, parse_url, tenant_id};
 use super::{
-    Access, Certificate, Cluster, Endpoint, Limits, Migrations, Secret, Server, Shared, SharedWrite, Tenant, Tls, file,
-    read, schema,
+    Access, Certificate, Cluster, Credentials, Endpoint, Limits, Migrations, Secret, Server, Shared, SharedWrite,
+    Tenant, Tls, file, read, schema,
 };
 use crate::types::{ClusterId, SchemaName, TenantId};
 
@@ -325,6 +325,7 @@ fn resolve_cluster(
         embedded,
         data,
         budget,
+        credentials,
     } = written;
     let (url_offset, url_env_offset, embedded_offset) = (url.offset(), url_env.offset(), embedded.offset());
     let url = url.get(report);
@@ -385,14 +386,17 @@ fn resolve_cluster(
             })
             .ok()
     });
+    let (endpoint, usual) = match url {
+        Some(url) => (Endpoint::Url(Box::new(url)), Credentials::Shared),
+        None => {
+            let data = around.root.join(data);
+            (Endpoint::Embedded { data }, Credentials::PerTenant)
+        }
+    };
     Cluster {
-        endpoint: match url {
-            Some(url) => Endpoint::Url(Box::new(url)),
-            None => Endpoint::Embedded {
-                data: around.root.join(data),
-            },
-        },
+        endpoint,
         budget: budget.or(BUDGET, report),
+        credentials: credentials.or(usual, report),
     }
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use schemars::{Schema, json_schema};
 
-use super::{Access, Secret, SharedWrite};
+use super::{Access, Credentials, Secret, SharedWrite};
 use crate::types::{ClusterId, Host, IdentifierError, MAX_HOST_LEN, RoleName, SchemaName, TenantId};
 
 /// A single value of TOML as it stands in the file.
@@ -386,6 +386,22 @@ impl Scalar for SharedWrite {
 
     fn schema() -> Schema {
         json_schema!({ "enum": ["operator", "tenants"] })
+    }
+}
+
+impl Scalar for Credentials {
+    const WRITE: &'static str = "\"shared\" or \"per_tenant\"";
+
+    fn from_raw(raw: &Raw<'_>) -> Result<Self, Mistake> {
+        match raw.text()? {
+            "shared" => Ok(Self::Shared),
+            "per_tenant" => Ok(Self::PerTenant),
+            text => Err(Mistake(format!("{text:?} is unknown"))),
+        }
+    }
+
+    fn schema() -> Schema {
+        json_schema!({ "enum": ["shared", "per_tenant"] })
     }
 }
 

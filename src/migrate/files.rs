@@ -7,12 +7,13 @@ use std::path::{Path, PathBuf};
 use aws_lc_rs::digest::{Context, Digest, SHA256};
 use refinery::Migration;
 
-use super::Error;
+use super::{Error, login_role};
 use crate::config::{Access, Shared, SharedWrite, Tenant};
+use crate::pool::Credentials;
 
 /// What this version of the program makes around the tables: roles, grants, history. To be raised when that changes;
 /// then every tenant is brought to its state anew.
-const LAYOUT_VERSION: u32 = 1;
+const LAYOUT_VERSION: u32 = 2;
 
 /// All migrations, read and checked. Cheap to share behind an `Arc`, not to clone.
 #[derive(Debug, Default)]
@@ -37,7 +38,7 @@ impl Migrations {
 
     /// What the state of a tenant depends on, as 64 hexadecimal digits: equal digests, equal states.
     #[must_use]
-    pub fn digest(&self, tenant: &Tenant, shared: &Shared) -> String {
+    pub fn digest(&self, tenant: &Tenant, shared: &Shared, credentials: &Credentials) -> String {
         let mut text = Text::new("tenant");
         text.add(tenant.id.as_str());
         text.add(tenant.schema.as_str());
@@ -49,6 +50,12 @@ impl Migrations {
         text.add(if tenant.is_operator() { "operator" } else { "own" });
         text.add_shared(shared);
         text.add_set(self.tenant.as_ref());
+        if let Credentials::PerTenant(passwords) = credentials {
+            text.add("per tenant");
+            if let Some(password) = passwords.of(&login_role(&tenant.id)) {
+                text.0.update(password.expose());
+            }
+        }
         text.finish()
     }
 

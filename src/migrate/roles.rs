@@ -2,6 +2,9 @@
 
 use std::fmt::Write as _;
 
+use postgres_protocol::password::scram_sha_256;
+
+use crate::pool::Credentials;
 use crate::types::{RoleName, TenantId};
 
 /// The login of the edge on an embedded cluster.
@@ -14,6 +17,8 @@ pub(super) const SHARED_OWNER: &str = "rowhouse_shared_owner";
 pub(super) const SHARED_READ: &str = "rowhouse_shared_read";
 /// Writes the shared tables.
 pub(super) const SHARED_WRITE: &str = "rowhouse_shared_write";
+/// May connect to the database: what tenants' own logins are members of.
+pub(super) const SHARED_LOGIN: &str = "rowhouse_shared_login";
 
 /// The one tenant id whose roles would be the shared ones.
 pub(super) const RESERVED_ID: &str = "shared";
@@ -36,6 +41,12 @@ pub fn user_role(tenant: &TenantId) -> RoleName {
     role(tenant, "user")
 }
 
+/// The role that the tenant's connections log in as with [`Credentials::PerTenant`].
+#[must_use]
+pub fn login_role(tenant: &TenantId) -> RoleName {
+    role(tenant, "login")
+}
+
 /// The role that owns the shared tables.
 #[must_use]
 #[expect(clippy::expect_used, reason = "a constant that is a role name")]
@@ -52,13 +63,10 @@ fn role(tenant: &TenantId, word: &str) -> RoleName {
     format!("rowhouse_{tenant}_{word}").parse().expect("a role name")
 }
 
-/// SQL: creates what is missing of `names`, and makes the login a member of `own`, so that it may `SET ROLE` to them.
-///
-/// Since PostgreSQL 16 the creator of a role may administer it but not become it: that takes this explicit `GRANT`, whose
-/// default is `WITH SET TRUE`. The login is `NOINHERIT`, so the `GRANT` gives it no rights but that one.
+/// SQL: creates what is missing of `names`.
 ///
 /// The names are [`owner_role`] and its like, or constants: none holds a quote.
-pub(super) fn create_sql(names: &[&str], own: &[&str]) -> String {
+pub(super) fn create_sql(names: &[&str]) -> String {
     let mut sql = String::from("DO $$ BEGIN\n");
     for name in names {
         // Writing to a `String` cannot fail.
@@ -69,10 +77,70 @@ pub(super) fn create_sql(names: &[&str], own: &[&str]) -> String {
         );
     }
     sql.push_str("END $$;\n");
-    for name in own {
-        let _ = writeln!(sql, "GRANT \"{name}\" TO CURRENT_USER;");
-    }
     sql
+}
+
+/// SQL: runs `sql`, whole statements that form one transaction with it, as `owner`: one of these roles, by its name.
+///
+/// The edge's login is a member of an owner only for as long as that: with ten thousand of them for good, PostgreSQL would
+/// walk through all whenever it asks what the login may do.
+#[must_use]
+pub fn as_owner(owner: &str, sql: &str) -> String {
+    format!(
+        "{enter} SET LOCAL ROLE \"{owner}\";\n{sql}RESET ROLE; {leave}\n",
+        enter = enter_sql(owner),
+        leave = leave_sql(owner)
+    )
+}
+
+/// SQL: makes the edge's login a member of `role`, so that it may `SET ROLE` to it.
+///
+/// Since PostgreSQL 16 the creator of a role may administer it but not become it: that takes this explicit `GRANT`, whose
+/// default is `WITH SET TRUE`.
+pub(super) fn enter_sql(role: &str) -> String {
+    format!("GRANT \"{role}\" TO CURRENT_USER;")
+}
+
+/// SQL: the opposite of [`enter_sql`].
+pub(super) fn leave_sql(role: &str) -> String {
+    format!("REVOKE \"{role}\" FROM CURRENT_USER;")
+}
+
+/// SQL: who may become the roles of the tenant's requests, which is whoever its connections log in as. Nobody else.
+///
+/// The tenant's login inherits what its roles may do: whoever could run SQL of their own in it could become them anyway,
+/// and `CONNECT` on the database is asked for before any role is taken on.
+pub(super) fn login_sql(tenant: &TenantId, credentials: &Credentials) -> String {
+    let login = login_role(tenant);
+    let roles = [anonymous_role(tenant), user_role(tenant)];
+    match credentials {
+        Credentials::Shared => {
+            let mut sql: String = roles.iter().map(|role| enter_sql(role.as_str())).collect();
+            // From when the configuration said otherwise: it goes with everything it may do.
+            let _ = writeln!(sql, "DROP ROLE IF EXISTS {};", login.quoted());
+            sql
+        }
+        Credentials::PerTenant(passwords) => {
+            let mut sql = create_sql(&[login.as_str()]);
+            // A hash, so that the password itself is in no log of the server. It holds no quote.
+            let password = passwords.of(&login).map_or_else(
+                || "NULL".to_owned(),
+                |password| format!("'{}'", scram_sha_256(password.expose())),
+            );
+            let _ = writeln!(sql, "ALTER ROLE {} LOGIN INHERIT PASSWORD {password};", login.quoted());
+            sql.push_str(&membership_sql(SHARED_LOGIN, &login, true));
+            for role in &roles {
+                sql.push_str(&membership_sql(role.as_str(), &login, true));
+                sql.push_str(&quietly(&leave_sql(role.as_str())));
+            }
+            sql
+        }
+    }
+}
+
+/// SQL: `sql` without its warnings, for what may have nothing to do.
+pub(super) fn quietly(sql: &str) -> String {
+    format!("SET LOCAL client_min_messages = error; {sql} SET LOCAL client_min_messages = warning;\n")
 }
 
 /// SQL: makes `member` a member of `group`, or no longer one. Silent when it is so already.
@@ -97,7 +165,7 @@ mod tests {
     #[test]
     fn longest_id_gives_role_names_postgres_does_not_cut() {
         let id: TenantId = "x".repeat(TenantId::MAX_LEN).parse().unwrap();
-        for role in [owner_role(&id), anonymous_role(&id), user_role(&id)] {
+        for role in [owner_role(&id), anonymous_role(&id), user_role(&id), login_role(&id)] {
             assert!(role.as_str().len() <= RoleName::MAX_LEN);
         }
         assert_eq!(user_role(&"cliente".parse().unwrap()).as_str(), "rowhouse_cliente_user");

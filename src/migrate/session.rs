@@ -6,7 +6,7 @@ use refinery::error::Kind;
 use tokio_postgres::{Client, Error as PgError};
 
 use super::files::Set;
-use super::{Error, grants};
+use super::{Error, grants, roles};
 use crate::types::{SchemaName, TenantId};
 
 /// What two calls must not change at once, on any edge.
@@ -87,15 +87,17 @@ impl<'a> Session<'a> {
         search_path: &str,
     ) -> Result<(), Error> {
         let Some(set) = set else { return Ok(()) };
-        let assume = format!("SET ROLE \"{owner}\"; SET search_path = {search_path};");
+        let assume = format!(
+            "{} SET ROLE \"{owner}\"; SET search_path = {search_path};",
+            roles::enter_sql(owner)
+        );
         self.run("become the owner of the schema", &assume).await?;
         // Always asked, even if all seem applied: it also finds files that were changed afterwards.
         let mut runner = Runner::new(&set.migrations);
         runner.set_migration_table_name(format!("{}.{}", schema.quoted(), grants::HISTORY));
         let result = runner.run_async(self.client).await;
-        let left = self
-            .run("become the login again", "RESET ROLE; RESET search_path;")
-            .await;
+        let resign = format!("RESET ROLE; RESET search_path; {}", roles::leave_sql(owner));
+        let left = self.run("become the login again", &resign).await;
         // A migration that failed is more telling than a connection that ended with it.
         result.map_err(|error| explain(set, schema, error))?;
         left

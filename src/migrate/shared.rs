@@ -2,7 +2,7 @@
 
 use tokio_postgres::Client;
 
-use super::roles::{self, EDGE_LOGIN, SHARED_OWNER, SHARED_READ, SHARED_WRITE};
+use super::roles::{self, EDGE_LOGIN, SHARED_LOGIN, SHARED_OWNER, SHARED_READ, SHARED_WRITE};
 use super::session::{Lock, Session};
 use super::{Error, Migrations, grants, registry};
 use crate::config::Shared;
@@ -77,8 +77,14 @@ async fn bring(session: &mut Session<'_>, shared: &Shared, migrations: &Migratio
         return Ok(());
     }
     let schema = shared.schema.quoted();
-    let mut sql = roles::create_sql(&[SHARED_OWNER, SHARED_READ, SHARED_WRITE], &[SHARED_OWNER]);
+    let mut sql = roles::create_sql(&[SHARED_OWNER, SHARED_READ, SHARED_WRITE, SHARED_LOGIN]);
     sql.push_str(registry::CREATE_SQL);
+    // Where everybody may connect, this adds nothing; a login that may not pass it on gets a warning, no error.
+    sql.push_str(&roles::quietly(&format!(
+        "DO $$ BEGIN EXECUTE pg_catalog.format('GRANT CONNECT ON DATABASE %I TO {SHARED_LOGIN}', \
+         pg_catalog.current_database()); END $$;"
+    )));
+    sql.push_str(&roles::enter_sql(SHARED_OWNER));
     // `public` is not ours: the login has its rights there with the option to pass them on.
     sql.push_str(&format!(
         "DO $$ BEGIN
@@ -97,6 +103,8 @@ async fn bring(session: &mut Session<'_>, shared: &Shared, migrations: &Migratio
         name = shared.schema,
     ));
     sql.push_str(&grants::history_sql(&schema, SHARED_READ, SHARED_WRITE));
+    sql.push_str("RESET ROLE;\n");
+    sql.push_str(&roles::leave_sql(SHARED_OWNER));
     session.run("set up the shared schema", &sql).await?;
 
     let search_path = format!("{schema}, pg_temp");
@@ -105,20 +113,9 @@ async fn bring(session: &mut Session<'_>, shared: &Shared, migrations: &Migratio
         .migrate(migrated, &shared.schema, SHARED_OWNER, &search_path)
         .await?;
 
-    let mut sql = format!("SET LOCAL ROLE {SHARED_OWNER};\n");
-    sql.push_str(&grants::tables_sql(
-        &shared.schema,
-        SHARED_OWNER,
-        SHARED_READ,
-        grants::READ,
-    ));
-    sql.push_str(&grants::tables_sql(
-        &shared.schema,
-        SHARED_OWNER,
-        SHARED_WRITE,
-        grants::WRITE,
-    ));
-    sql.push_str("RESET ROLE;\n");
+    let rights = [(SHARED_READ, grants::READ), (SHARED_WRITE, grants::WRITE)];
+    let rights = rights.map(|(group, rights)| grants::tables_sql(&shared.schema, SHARED_OWNER, group, rights));
+    let mut sql = roles::as_owner(SHARED_OWNER, &rights.concat());
     sql.push_str(&registry::record_sql(registry::SHARED_KEY, &shared.schema, &digest));
     session.run("grant the shared tables", &sql).await
 }

@@ -7,6 +7,7 @@ use super::roles::{self, SHARED_READ, SHARED_WRITE};
 use super::session::{Lock, Session};
 use super::{Error, Migrations, grants, registry};
 use crate::config::{Access, Shared, SharedWrite, Tenant};
+use crate::pool::Credentials;
 use crate::types::RoleName;
 
 /// Brings one tenant to the state its configuration asks for, and notes its digest. Idempotent; what the configuration no
@@ -23,6 +24,7 @@ pub async fn tenant(
     tenant: &Tenant,
     shared: &Shared,
     migrations: &Migrations,
+    credentials: &Credentials,
 ) -> Result<(), Error> {
     if !tenant.managed {
         return Ok(());
@@ -34,7 +36,7 @@ pub async fn tenant(
         return Err(Error::ReservedSchema(tenant.schema.clone()));
     }
     let mut session = Session::enter(client, Lock::Tenant(&tenant.id)).await?;
-    let result = bring(&mut session, tenant, shared, migrations).await;
+    let result = bring(&mut session, tenant, shared, migrations, credentials).await;
     session.leave(result).await
 }
 
@@ -43,15 +45,18 @@ async fn bring(
     tenant: &Tenant,
     shared: &Shared,
     migrations: &Migrations,
+    credentials: &Credentials,
 ) -> Result<(), Error> {
     let owner = roles::owner_role(&tenant.id);
     let anonymous = roles::anonymous_role(&tenant.id);
     let user = roles::user_role(&tenant.id);
-    let names = [owner.as_str(), anonymous.as_str(), user.as_str()];
 
-    let mut sql = roles::create_sql(&names, &names);
+    let mut sql = roles::create_sql(&[owner.as_str(), anonymous.as_str(), user.as_str()]);
     if !tenant.is_operator() {
+        sql.push_str(&roles::enter_sql(owner.as_str()));
         sql.push_str(&schema_sql(tenant, &owner, &anonymous, &user));
+        sql.push_str("RESET ROLE;\n");
+        sql.push_str(&roles::leave_sql(owner.as_str()));
     }
     session.execute(&sql).await.map_err(|error| explain(tenant, error))?;
 
@@ -69,23 +74,18 @@ async fn bring(
             Access::Read => grants::READ,
             Access::Write => grants::WRITE,
         };
-        sql.push_str(&format!("SET LOCAL ROLE {};\n", owner.quoted()));
-        for (grantee, rights) in [(&anonymous, without_token), (&user, grants::WRITE)] {
-            sql.push_str(&grants::tables_sql(
-                &tenant.schema,
-                owner.as_str(),
-                grantee.as_str(),
-                rights,
-            ));
-        }
-        sql.push_str("RESET ROLE;\n");
+        let rights = [(&anonymous, without_token), (&user, grants::WRITE)];
+        let rights = rights
+            .map(|(grantee, rights)| grants::tables_sql(&tenant.schema, owner.as_str(), grantee.as_str(), rights));
+        sql.push_str(&roles::as_owner(owner.as_str(), &rights.concat()));
     }
     let reads = tenant.limits.anonymous != Access::None;
     let writes = tenant.is_operator() || shared.write == SharedWrite::Tenants;
+    sql.push_str(&roles::login_sql(&tenant.id, credentials));
     sql.push_str(&registry::record_sql(
         tenant.id.as_str(),
         &tenant.schema,
-        &migrations.digest(tenant, shared),
+        &migrations.digest(tenant, shared, credentials),
     ));
     // Always in this order, so that no two tenants wait for each other in a circle; last, so that none waits long.
     sql.push_str(&roles::membership_sql(SHARED_READ, &anonymous, reads));

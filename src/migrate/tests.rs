@@ -9,8 +9,10 @@ use tokio_postgres::{Client, NoTls};
 use tokio_util::task::TaskTracker;
 
 use super::*;
+use crate::config;
 use crate::config::{Access, Config, Live, Shared, SharedWrite, Tenant};
 use crate::embedded::{Options, Postgres};
+use crate::pool::Credentials;
 
 /// A server of its own, with the edge's login and database.
 struct Cluster {
@@ -64,14 +66,22 @@ impl Cluster {
     }
 
     /// Onboards all over `width` connections.
-    async fn onboard(&self, tenants: &[Tenant], shared: &Shared, migrations: &Arc<Migrations>, width: usize) {
+    async fn onboard(
+        &self,
+        tenants: &[Tenant],
+        shared: &Shared,
+        migrations: &Arc<Migrations>,
+        credentials: &Credentials,
+        width: usize,
+    ) {
         let mut tasks = JoinSet::new();
         for chunk in tenants.chunks(tenants.len().div_ceil(width)) {
             let (chunk, shared, migrations) = (chunk.to_vec(), shared.clone(), Arc::clone(migrations));
+            let credentials = credentials.clone();
             let mut client = self.edge().await;
             tasks.spawn(async move {
                 for one in &chunk {
-                    tenant(&mut client, one, &shared, &migrations)
+                    tenant(&mut client, one, &shared, &migrations, &credentials)
                         .await
                         .map_err(|error| error.to_string())?;
                 }
@@ -83,9 +93,9 @@ impl Cluster {
         }
     }
 
-    /// The SQLSTATE of `sql` as `role`, as a pool would run it; "ok" without one.
-    async fn outcome(&self, role: &str, schema: &str, sql: &str) -> String {
-        let client = self.edge().await;
+    /// The SQLSTATE of `sql` as `role`, as a pool would run it that logs in as `login`; "ok" without one.
+    async fn outcome(&self, login: &str, role: &str, schema: &str, sql: &str) -> String {
+        let client = self.connect(login, EMBEDDED_DATABASE).await;
         let setup = format!("SET ROLE \"{role}\"; SET search_path = {schema}, public, pg_temp");
         let done = match client.batch_execute(&setup).await {
             Ok(()) => client.batch_execute(sql).await,
@@ -130,21 +140,45 @@ fn numbered(config: &Config, range: std::ops::Range<u32>) -> Vec<Tenant> {
     range.map(make).collect()
 }
 
+/// Who becomes `role` for a request.
+fn login_of(role: &str, credentials: &Credentials) -> String {
+    match (credentials, role.rsplit_once('_')) {
+        (Credentials::PerTenant(_), Some((tenant, "anon" | "user"))) => format!("{tenant}_login"),
+        _ => EDGE_LOGIN.to_owned(),
+    }
+}
+
+fn per_tenant() -> Credentials {
+    Credentials::new(config::Credentials::PerTenant, &tokio_postgres::Config::new())
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn every_role_may_do_what_the_config_says_and_no_more() {
     let cluster = Cluster::start().await;
+    assert!(onboarded(&cluster.edge().await).await.unwrap().is_empty());
+    // Back and forth: each takes the other's memberships back.
+    for credentials in [Credentials::Shared, per_tenant(), Credentials::Shared, per_tenant()] {
+        check_rights(&cluster, &credentials).await;
+    }
+}
+
+async fn check_rights(cluster: &Cluster, credentials: &Credentials) {
     let (config, migrations) = (config(), example());
     let mut edge = cluster.edge().await;
-    assert!(onboarded(&edge).await.unwrap().is_empty());
     let all: Vec<Tenant> = config.tenants.values().map(|tenant| Tenant::clone(tenant)).collect();
     for _ in 0..2 {
         shared(&mut edge, &config.shared, &migrations).await.unwrap();
-        cluster.onboard(&all, &config.shared, &migrations, all.len()).await;
+        cluster
+            .onboard(&all, &config.shared, &migrations, credentials, all.len())
+            .await;
     }
     let known = onboarded(&edge).await.unwrap();
     assert_eq!(known.len(), all.len());
     for tenant in &all {
-        assert_eq!(known[&tenant.id], migrations.digest(tenant, &config.shared));
+        assert_eq!(
+            known[&tenant.id],
+            migrations.digest(tenant, &config.shared, credentials)
+        );
     }
 
     let own = "INSERT INTO mylist (text) VALUES ('x')";
@@ -209,8 +243,36 @@ async fn every_role_may_do_what_the_config_says_and_no_more() {
         ("rowhouse_adm_user", "public", "SELECT FROM cliente.mylist", "42501"),
         ("rowhouse_edge", "cliente", "SELECT FROM cliente.mylist", "42501"),
     ] {
-        assert_eq!(cluster.outcome(role, schema, sql).await, expected, "{role}: {sql}");
+        let outcome = cluster.outcome(&login_of(role, credentials), role, schema, sql).await;
+        assert_eq!(outcome, expected, "{credentials:?} {role}: {sql}");
     }
+
+    // Who may become whom: the pools' login those two roles of its tenant alone, and nobody an owner.
+    let shares = matches!(credentials, Credentials::Shared);
+    let pools_login = login_of("rowhouse_cliente_user", credentials);
+    for (login, role, may) in [
+        (pools_login.as_str(), "rowhouse_cliente_anon", true),
+        (&pools_login, "rowhouse_cliente_user", true),
+        (&pools_login, "rowhouse_cliente2_user", shares),
+        (&pools_login, "rowhouse_cliente2_anon", shares),
+        (&pools_login, "rowhouse_cliente_owner", false),
+        (&pools_login, "rowhouse_shared_owner", false),
+        (EDGE_LOGIN, "rowhouse_cliente_user", shares),
+        (EDGE_LOGIN, "rowhouse_cliente_owner", false),
+        (EDGE_LOGIN, "rowhouse_shared_owner", false),
+    ] {
+        let outcome = cluster.outcome(login, role, "cliente", "SELECT").await;
+        assert_eq!(outcome == "ok", may, "{credentials:?} {login} -> {role}: {outcome}");
+    }
+    let logins: i64 = edge
+        .query_one(
+            "SELECT count(*) FROM pg_roles WHERE rolname ~ '^rowhouse_.*_login$' AND rolcanlogin",
+            &[],
+        )
+        .await
+        .unwrap()
+        .get(0);
+    assert_eq!(logins, if shares { 0 } else { all.len().try_into().unwrap() });
 
     // A changed configuration gives and takes back; the digest tells.
     let mut changed = all
@@ -228,17 +290,18 @@ async fn every_role_may_do_what_the_config_says_and_no_more() {
         (Access::None, &config.shared, ["42501", "42501", "42501"]),
     ] {
         Arc::make_mut(&mut changed.limits).anonymous = access;
-        tenant(&mut edge, &changed, shared_rules, &migrations).await.unwrap();
+        tenant(&mut edge, &changed, shared_rules, &migrations, credentials)
+            .await
+            .unwrap();
         for (role, sql, expected) in [
             ("rowhouse_cliente_anon", "SELECT FROM mylist", expected[0]),
             ("rowhouse_cliente_anon", own, expected[1]),
             ("rowhouse_cliente_user", common, expected[2]),
         ] {
-            assert_eq!(
-                cluster.outcome(role, "cliente", sql).await,
-                expected,
-                "{access:?} {role}: {sql}"
-            );
+            let outcome = cluster
+                .outcome(&login_of(role, credentials), role, "cliente", sql)
+                .await;
+            assert_eq!(outcome, expected, "{access:?} {role}: {sql}");
         }
     }
 
@@ -262,12 +325,20 @@ async fn many_tenants_at_once() {
         .await
         .unwrap();
     cluster
-        .onboard(&numbered(&config, 0..30), &config.shared, &migrations, 10)
+        .onboard(
+            &numbered(&config, 0..30),
+            &config.shared,
+            &migrations,
+            &per_tenant(),
+            10,
+        )
         .await;
     let tenants = numbered(&config, 100..200);
     for what in ["new", "known"] {
         let start = Instant::now();
-        cluster.onboard(&tenants, &config.shared, &migrations, 4).await;
+        cluster
+            .onboard(&tenants, &config.shared, &migrations, &per_tenant(), 4)
+            .await;
         eprintln!("100 {what} tenants over 4 connections: {:?}", start.elapsed());
     }
     let start = Instant::now();
@@ -288,7 +359,7 @@ async fn failures_say_what_and_where_and_leave_the_connection_clean() {
     fs::write(dir.join("V1__first.sql"), "CREATE TABLE a (b int)").unwrap();
     fs::write(dir.join("V02__broken.sql"), "CREATE TABLE c (d nonsense)").unwrap();
 
-    let message = tenant(&mut edge, one, &config.shared, &load().unwrap())
+    let message = tenant(&mut edge, one, &config.shared, &load().unwrap(), &Credentials::Shared)
         .await
         .unwrap_err()
         .to_string();
@@ -299,12 +370,18 @@ async fn failures_say_what_and_where_and_leave_the_connection_clean() {
     let user: String = edge.query_one("SELECT current_user::text", &[]).await.unwrap().get(0);
     assert_eq!(user, EDGE_LOGIN);
     fs::write(dir.join("V02__broken.sql"), "CREATE TABLE c (d int)").unwrap();
-    tenant(&mut cluster.edge().await, one, &config.shared, &load().unwrap())
-        .await
-        .unwrap();
+    tenant(
+        &mut cluster.edge().await,
+        one,
+        &config.shared,
+        &load().unwrap(),
+        &Credentials::Shared,
+    )
+    .await
+    .unwrap();
 
     fs::write(dir.join("V1__first.sql"), "CREATE TABLE a (b bigint)").unwrap();
-    let message = tenant(&mut edge, one, &config.shared, &load().unwrap())
+    let message = tenant(&mut edge, one, &config.shared, &load().unwrap(), &Credentials::Shared)
         .await
         .unwrap_err()
         .to_string();
@@ -320,7 +397,7 @@ async fn failures_say_what_and_where_and_leave_the_connection_clean() {
         schema: "other".parse().unwrap(),
         ..one.clone()
     };
-    let message = tenant(&mut edge, &taken, &config.shared, &good)
+    let message = tenant(&mut edge, &taken, &config.shared, &good, &Credentials::Shared)
         .await
         .unwrap_err()
         .to_string();
@@ -333,7 +410,7 @@ async fn failures_say_what_and_where_and_leave_the_connection_clean() {
         ..one.clone()
     };
     assert!(matches!(
-        tenant(&mut edge, &reserved, &config.shared, &good).await,
+        tenant(&mut edge, &reserved, &config.shared, &good, &Credentials::Shared).await,
         Err(Error::ReservedId(_))
     ));
 
@@ -343,7 +420,12 @@ async fn failures_say_what_and_where_and_leave_the_connection_clean() {
     };
     shared(&mut edge, &elsewhere, &good).await.unwrap();
     let outcome = cluster
-        .outcome("rowhouse_shared_read", "common", "SELECT FROM common.beforeidie")
+        .outcome(
+            EDGE_LOGIN,
+            "rowhouse_shared_read",
+            "common",
+            "SELECT FROM common.beforeidie",
+        )
         .await;
     assert_eq!(outcome, "ok", "a tenant of this login is in the group");
 }

@@ -15,6 +15,7 @@ use tracing::{debug, warn};
 use crate::types::ClusterId;
 
 use super::connect::Startup;
+use super::credentials::Credentials;
 use super::error::Error;
 use super::socket::Socket;
 
@@ -34,6 +35,7 @@ const CANCEL_TIMEOUT: Duration = Duration::from_secs(2);
 pub struct Cluster {
     id: ClusterId,
     endpoint: tokio_postgres::Config,
+    credentials: Credentials,
     budget: u32,
     slots: Arc<Semaphore>,
     waiting: AtomicUsize,
@@ -62,10 +64,17 @@ pub(super) struct Slot {
 impl Cluster {
     /// A cluster that has not been connected to. `tasks` runs the tasks that drive its sockets.
     #[must_use]
-    pub fn new(id: ClusterId, endpoint: tokio_postgres::Config, budget: u32, tasks: TaskTracker) -> Arc<Self> {
+    pub fn new(
+        id: ClusterId,
+        endpoint: tokio_postgres::Config,
+        credentials: Credentials,
+        budget: u32,
+        tasks: TaskTracker,
+    ) -> Arc<Self> {
         Arc::new(Self {
             id,
             endpoint,
+            credentials,
             budget,
             slots: Arc::new(Semaphore::new(budget as usize)),
             waiting: AtomicUsize::new(0),
@@ -87,7 +96,13 @@ impl Cluster {
         self.budget
     }
 
-    /// The role that connections log in as.
+    /// Who the connections of managed tenants log in as.
+    #[must_use]
+    pub fn credentials(&self) -> &Credentials {
+        &self.credentials
+    }
+
+    /// The edge's own login.
     #[must_use]
     pub fn login(&self) -> &str {
         self.endpoint.get_user().unwrap_or_default()

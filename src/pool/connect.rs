@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use crate::config::Secret;
 use crate::types::RoleName;
 use crate::types::SchemaName;
 
@@ -12,6 +13,8 @@ use crate::types::SchemaName;
 pub struct Startup {
     options: String,
     application_name: String,
+    /// Instead of the endpoint's own: user and password.
+    login: Option<(RoleName, Option<Secret>)>,
 }
 
 impl Startup {
@@ -21,6 +24,7 @@ impl Startup {
         Self {
             options: String::new(),
             application_name: format!("rowhouse/{name}"),
+            login: None,
         }
     }
 
@@ -54,6 +58,13 @@ impl Startup {
         self.setting("search_path", &path)
     }
 
+    /// Whom to log in as, instead of the endpoint's own user.
+    #[must_use]
+    pub fn login(mut self, login: RoleName, password: Option<Secret>) -> Self {
+        self.login = Some((login, password));
+        self
+    }
+
     /// The role to take on at once (member of which the login must be).
     #[must_use]
     pub fn role(self, role: &RoleName) -> Self {
@@ -66,6 +77,12 @@ impl Startup {
         config.application_name(&self.application_name);
         if !self.options.is_empty() {
             config.options(&self.options);
+        }
+        if let Some((login, password)) = &self.login {
+            config.user(login.as_str());
+            if let Some(password) = password {
+                config.password(password.expose());
+            }
         }
         config
     }

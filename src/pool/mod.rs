@@ -13,6 +13,7 @@
 
 mod cluster;
 mod connect;
+mod credentials;
 mod error;
 mod lease;
 mod session;
@@ -21,6 +22,7 @@ mod tenant_pool;
 
 pub use cluster::{Cluster, ClusterState};
 pub use connect::Startup;
+pub use credentials::{Credentials, Passwords};
 pub use error::Error;
 pub use lease::Lease;
 pub use session::{Access, Call, Commit, Done, Row};

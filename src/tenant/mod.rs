@@ -18,7 +18,7 @@ use crate::catalog::Catalog;
 use crate::config;
 use crate::migrate;
 use crate::pool;
-use crate::pool::{Access, Call, Cluster, Pools, Spec, Startup, TenantPool};
+use crate::pool::{Access, Call, Cluster, Credentials, Pools, Spec, Startup, TenantPool};
 use crate::types::{RoleName, SchemaName};
 
 /// Whether a tenant answers, and why not.
@@ -157,6 +157,11 @@ impl Tenant {
         let role = self.connection_role();
         if let Some(role) = &role {
             startup = startup.role(role);
+        }
+        if let (true, Credentials::PerTenant(passwords)) = (config.managed, self.cluster.credentials()) {
+            let login = migrate::login_role(&config.id);
+            let password = passwords.of(&login);
+            startup = startup.login(login, password);
         }
         Spec {
             tenant: config.id.clone(),

@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::{join, join_all};
 use thiserror::Error;
 use tokio::sync::Mutex;
-use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 use tokio_postgres::Client;
 use tokio_util::sync::CancellationToken;
@@ -137,7 +137,7 @@ impl Onboarder {
                 clusters.push(self.bring_up(cluster, tenants));
             }
         }
-        futures_util::future::join_all(clusters).await;
+        join_all(clusters).await;
     }
 
     /// Forgets every catalog, so that each tenant's next request sees its schema as it is now.
@@ -185,13 +185,13 @@ impl Onboarder {
     /// may remain.
     async fn attempt(&self, cluster: &Arc<Cluster>, pending: &mut Vec<Arc<Tenant>>) -> Result<(), Error> {
         let dirs = &self.migration_dirs;
-        let migrations = Arc::new(Migrations::load(dirs.shared.as_deref(), dirs.tenant.as_deref())?);
+        let migrations = Migrations::load(dirs.shared.as_deref(), dirs.tenant.as_deref())?;
         let mut client = admin(cluster).await?;
         migrate::shared(&mut client, &self.shared, &migrations).await?;
         // One query tells who is in the right state already: ten thousand of them cost no more.
         let onboarded: HashMap<TenantId, String> = migrate::onboarded(&client).await?;
         let (ready, todo): (Vec<_>, Vec<_>) = pending.drain(..).partition(|tenant| {
-            let digest = migrations.digest(tenant.config(), &self.shared);
+            let digest = migrations.digest(tenant.config(), &self.shared, cluster.credentials());
             onboarded.get(&tenant.config().id) == Some(&digest)
         });
         for tenant in ready {
@@ -200,40 +200,38 @@ impl Onboarder {
         if todo.is_empty() {
             return Ok(());
         }
-        let queue = Arc::new(std::sync::Mutex::new(todo));
-        let mut workers = JoinSet::new();
-        workers.spawn(work(
-            client,
-            Arc::clone(&queue),
-            self.shared.clone(),
-            Arc::clone(&migrations),
-        ));
-        let more = WORKERS.min(cluster.budget() as usize).min(lock(&queue).len());
-        for _ in 1..more {
-            let (cluster, queue) = (Arc::clone(cluster), Arc::clone(&queue));
-            let (shared, migrations) = (self.shared.clone(), Arc::clone(&migrations));
-            workers.spawn(async move {
-                match admin(&cluster).await {
-                    Ok(client) => work(client, queue, shared, migrations).await,
-                    Err(_) => Vec::new(), // the others do its share
+        let workers = WORKERS.min(cluster.budget() as usize).min(todo.len());
+        let queue = std::sync::Mutex::new(todo);
+        let first = self.work(cluster, client, &queue, &migrations);
+        let more = (1..workers).map(async |_| match admin(cluster).await {
+            Ok(client) => self.work(cluster, client, &queue, &migrations).await,
+            Err(_) => Ok(()), // the others do its share
+        });
+        let (first, more) = join(first, join_all(more)).await;
+        pending.append(&mut lock(&queue));
+        more.into_iter().fold(first, Result::and)
+    }
+
+    /// Takes tenants from the queue until it is empty. On a passing error it puts back the one it has and ends.
+    async fn work(
+        &self,
+        cluster: &Cluster,
+        mut client: Client,
+        queue: &std::sync::Mutex<Vec<Arc<Tenant>>>,
+        migrations: &Migrations,
+    ) -> Result<(), Error> {
+        while let Some(tenant) = { lock(queue).pop() } {
+            let config = tenant.config();
+            match migrate::tenant(&mut client, config, &self.shared, migrations, cluster.credentials()).await {
+                Ok(()) => self.go_live(&tenant),
+                Err(error) if error.is_passing() => {
+                    lock(queue).push(tenant);
+                    return Err(error.into());
                 }
-            });
-        }
-        let mut passing = None;
-        while let Some(done) = workers.join_next().await {
-            for (tenant, result) in done.unwrap_or_default() {
-                match result {
-                    Ok(()) => self.go_live(&tenant),
-                    Err(error) if error.is_passing() => {
-                        passing = Some(error);
-                        pending.push(tenant);
-                    }
-                    Err(error) => self.fail(&tenant, &error.into()),
-                }
+                Err(error) => self.fail(&tenant, &error.into()),
             }
         }
-        pending.append(&mut lock(&queue));
-        passing.map_or(Ok(()), |error| Err(error.into()))
+        Ok(())
     }
 
     fn go_live(&self, tenant: &Arc<Tenant>) {
@@ -254,24 +252,6 @@ impl Onboarder {
             self.registry.install(tenant);
         }
     }
-}
-
-/// Takes tenants from the queue until it is empty or the connection is gone.
-async fn work(
-    mut client: Client,
-    queue: Arc<std::sync::Mutex<Vec<Arc<Tenant>>>>,
-    shared: config::Shared,
-    migrations: Arc<Migrations>,
-) -> Vec<(Arc<Tenant>, Result<(), migrate::Error>)> {
-    let mut done = Vec::new();
-    while let Some(tenant) = { lock(&queue).pop() } {
-        let result = migrate::tenant(&mut client, tenant.config(), &shared, &migrations).await;
-        done.push((tenant, result));
-        if client.is_closed() {
-            break;
-        }
-    }
-    done
 }
 
 /// A panic while it is held is impossible (a pop and an append); its data would be whole all the same.

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use rowhouse::config::{Access, Config, Endpoint, Errors, Live, SharedWrite, schema};
+use rowhouse::config::{Access, Config, Credentials, Endpoint, Errors, Live, SharedWrite, schema};
 
 /// A project with the least `rowhouse.toml`, in a directory of its own.
 struct Project {
@@ -193,7 +193,7 @@ fn every_key_takes_effect() {
             certificates = [{{ cert = "tls/a.pem", key = "tls/a.key" }}]
             [clusters]
             main = {{ embedded = true, data = "pg", budget = 40 }}
-            far = {{ url = "postgres://edge:hunter2@db1:5433/app" }}
+            far = {{ url = "postgres://edge:hunter2@db1:5433/app", credentials = "per_tenant" }}
             env = {{ url_env = "DATABASE_URL", embedded = false }}
             [shared]
             schema = "common"
@@ -269,6 +269,11 @@ fn every_key_takes_effect() {
         }
     );
     assert_eq!(config.clusters["main"].budget.get(), 40);
+    let credentials = ["main", "far", "env"].map(|cluster| config.clusters[cluster].credentials);
+    assert_eq!(
+        credentials,
+        [Credentials::PerTenant, Credentials::PerTenant, Credentials::Shared]
+    );
     for cluster in ["far", "env"] {
         let Endpoint::Url(url) = &config.clusters[cluster].endpoint else {
             panic!("{cluster} is embedded")

@@ -2,11 +2,10 @@
 
 #![expect(clippy::panic, clippy::print_stderr, reason = "a failed test says what it met")]
 
-use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use rowhouse::edge::{Edge, Options};
+use rowhouse::edge::Edge;
 use rowhouse::embedded;
 use rowhouse::embedded::Postgres;
 use rowhouse::migrate;
@@ -14,7 +13,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::support::{Street, TempDir, connect, until};
+use crate::support::{Street, TempDir, make_edge_login, over_url, until};
 
 /// No request may take longer while its database is gone: `checkout_timeout` is 2 s.
 const PROMPT: Duration = Duration::from_secs(3);
@@ -63,7 +62,7 @@ async fn terminated_backends_cost_their_requests_and_no_more() {
 
 async fn terminate(superuser: &tokio_postgres::Client) {
     superuser
-        .batch_execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'rowhouse_edge'")
+        .batch_execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename LIKE 'rowhouse%'")
         .await
         .unwrap();
 }
@@ -72,8 +71,10 @@ async fn terminate(superuser: &tokio_postgres::Client) {
 async fn a_cluster_that_stops_and_returns_is_served_again_by_itself() {
     let dir = TempDir::new();
     let mut postgres = start(dir.path());
-    bootstrap(&postgres).await;
-    let edge = Edge::start(configuration(dir.path(), &postgres)).await.unwrap();
+    make_edge_login(&postgres).await;
+    let edge = Edge::start(over_url(dir.path(), &postgres, migrate::EDGE_LOGIN, ""))
+        .await
+        .unwrap();
     assert_eq!(get(&edge).await.0, 200);
     for round in 0..2 {
         postgres.stop();
@@ -98,8 +99,8 @@ async fn a_cluster_that_stops_and_returns_is_served_again_by_itself() {
 async fn an_edge_that_starts_before_its_cluster_waits_for_it() {
     let dir = TempDir::new();
     let mut postgres = start(dir.path());
-    bootstrap(&postgres).await;
-    let options = configuration(dir.path(), &postgres);
+    make_edge_login(&postgres).await;
+    let options = over_url(dir.path(), &postgres, migrate::EDGE_LOGIN, "");
     postgres.stop();
     drop(postgres);
     let edge = Edge::start(options).await.unwrap();
@@ -117,39 +118,6 @@ fn start(dir: &Path) -> Postgres {
     let mut options = embedded::Options::new(dir.join("pg"));
     options.durable = false;
     Postgres::start(options).unwrap()
-}
-
-async fn bootstrap(postgres: &Postgres) {
-    let superuser = connect(postgres, "postgres", "postgres").await;
-    migrate::bootstrap_embedded(&superuser).await.unwrap();
-    let superuser = connect(postgres, "postgres", migrate::EMBEDDED_DATABASE).await;
-    migrate::bootstrap_embedded_database(&superuser).await.unwrap();
-}
-
-fn configuration(dir: &Path, postgres: &Postgres) -> Options {
-    let config = dir.join("config");
-    fs::create_dir_all(config.join("tenants")).unwrap();
-    let repository = env!("CARGO_MANIFEST_DIR");
-    let url = format!(
-        "postgres://{}@{}:{}/{}",
-        migrate::EDGE_LOGIN,
-        postgres.socket_dir().to_str().unwrap().replace('/', "%2F"),
-        postgres.port(),
-        migrate::EMBEDDED_DATABASE
-    );
-    let toml = format!(
-        "[clusters.main]\nurl = \"{url}\"\nbudget = 8\n[migrations]\nshared = \"{repository}/migrations/shared\"\n\
-         tenant = \"{repository}/migrations/tenant\"\n"
-    );
-    fs::write(config.join("rowhouse.toml"), toml).unwrap();
-    let tenants = "[tenants.cliente]\nhosts = [\"cliente.localhost\"]\n";
-    fs::write(config.join("tenants/cliente.toml"), tenants).unwrap();
-    Options {
-        config_dir: config,
-        listen: Some("127.0.0.1:0".parse().unwrap()),
-        operator_listen: Some("127.0.0.1:0".parse().unwrap()),
-        ..Options::default()
-    }
 }
 
 /// The status and the head of an answer.

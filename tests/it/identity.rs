@@ -141,6 +141,7 @@ async fn a_role_that_the_tenant_does_not_allow_is_403() {
         "rowhouse_cliente_owner",
         "rowhouse_cliente2_user",
         "rowhouse_cliente2_anon",
+        "rowhouse_cliente_login",
         "rowhouse_adm_user",
         "rowhouse_shared_write",
         "rowhouse_shared_owner",
@@ -230,7 +231,7 @@ async fn claims_are_visible_in_sql_for_their_request_only() {
         assert_eq!(row["role"], "rowhouse_cliente_user");
         assert_eq!(
             (&row["login"], &row["schema"]),
-            (&json!("rowhouse_edge"), &json!("cliente"))
+            (&json!("rowhouse_cliente_login"), &json!("cliente"))
         );
     }
     // No role: the anonymous one, with the claims.

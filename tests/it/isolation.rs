@@ -185,7 +185,7 @@ async fn failed_verification_refuses_the_connection() {
 /// Ends the edge's backends and waits until the edge knows.
 async fn close_connections(street: &Street, superuser: &tokio_postgres::Client) {
     superuser
-        .batch_execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'rowhouse_edge'")
+        .batch_execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename LIKE 'rowhouse%'")
         .await
         .unwrap();
     until(

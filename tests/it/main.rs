@@ -11,6 +11,7 @@ mod config_errors;
 mod failure;
 mod identity;
 mod isolation;
+mod logins;
 mod onboarding;
 mod pages;
 mod pools;

@@ -14,7 +14,7 @@ use crate::support::{EXAMPLE, Street, until};
 
 /// The edge's backends as the server counts them.
 async fn backends(superuser: &Client) -> i64 {
-    const COUNT: &str = "SELECT count(*) FROM pg_stat_activity WHERE usename = 'rowhouse_edge'";
+    const COUNT: &str = "SELECT count(*) FROM pg_stat_activity WHERE usename LIKE 'rowhouse%'";
     superuser.query_one(COUNT, &[]).await.unwrap().get(0)
 }
 

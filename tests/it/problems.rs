@@ -286,7 +286,7 @@ async fn a_client_that_lies_about_its_body_or_leaves_hurts_nobody() {
     // No connection is held for them.
     let database = street.superuser().await;
     until(Duration::from_secs(5), "every connection idle", async || {
-        let sql = "SELECT count(*) FROM pg_stat_activity WHERE usename = 'rowhouse_edge' AND state <> 'idle'";
+        let sql = "SELECT count(*) FROM pg_stat_activity WHERE usename LIKE 'rowhouse%' AND state <> 'idle'";
         database.query_one(sql, &[]).await.unwrap().get::<_, i64>(0) == 0
     })
     .await;

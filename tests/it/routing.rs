@@ -162,7 +162,7 @@ async fn unknown_host_is_404_and_opens_no_connection() {
     let street = Street::example().await;
     let database = street.superuser().await;
     let backends = async || -> BTreeSet<i32> {
-        let sql = "SELECT pid FROM pg_stat_activity WHERE usename = 'rowhouse_edge'";
+        let sql = "SELECT pid FROM pg_stat_activity WHERE usename LIKE 'rowhouse%'";
         let rows = database.query(sql, &[]).await.unwrap();
         rows.iter().map(|row| row.get(0)).collect()
     };

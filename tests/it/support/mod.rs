@@ -1,6 +1,8 @@
 //! What the tests stand on: a private Postgres, an edge over it, and an HTTP client that sends what it is told.
 
 use std::fs;
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -12,6 +14,7 @@ use rowhouse::embedded;
 use rowhouse::embedded::Postgres;
 use rowhouse::identity;
 use rowhouse::identity::Key;
+use rowhouse::migrate;
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -108,6 +111,41 @@ pub async fn connect(postgres: &Postgres, user: &str, database: &str) -> Client 
     #[expect(clippy::disallowed_methods, reason = "it ends with the client")]
     tokio::spawn(connection);
     client
+}
+
+/// Makes the edge's login and database on a server that is none of the edge's.
+pub async fn make_edge_login(postgres: &Postgres) {
+    let superuser = connect(postgres, "postgres", "postgres").await;
+    migrate::bootstrap_embedded(&superuser).await.unwrap();
+    let superuser = connect(postgres, "postgres", migrate::EMBEDDED_DATABASE).await;
+    migrate::bootstrap_embedded_database(&superuser).await.unwrap();
+}
+
+/// An edge that knows its server by a URL only, with `user` (or `user:password`) in it and `more` keys of the cluster.
+/// It has two tenants, cliente and cliente2.
+pub fn over_url(dir: &Path, postgres: &Postgres, user: &str, more: &str) -> Options {
+    let config = dir.join("config");
+    fs::create_dir_all(config.join("tenants")).unwrap();
+    let repository = env!("CARGO_MANIFEST_DIR");
+    let socket = postgres.socket_dir().to_str().unwrap().replace('/', "%2F");
+    let (port, database) = (postgres.port(), migrate::EMBEDDED_DATABASE);
+    let toml = format!(
+        "[clusters.main]\nurl = \"postgres://{user}@{socket}:{port}/{database}\"\nbudget = 8\n{more}\n\
+         [migrations]\nshared = \"{repository}/migrations/shared\"\ntenant = \"{repository}/migrations/tenant\"\n"
+    );
+    let file = config.join("rowhouse.toml");
+    fs::write(&file, toml).unwrap();
+    // A password may stand in it.
+    fs::set_permissions(&file, Permissions::from_mode(0o640)).unwrap();
+    let tenants = ["cliente", "cliente2"].map(|id| format!("[tenants.{id}]\nhosts = [\"{id}.localhost\"]\n"));
+    fs::write(config.join("tenants/both.toml"), tenants.concat()).unwrap();
+    Options {
+        config_dir: config,
+        listen: Some("127.0.0.1:0".parse().unwrap()),
+        operator_listen: Some("127.0.0.1:0".parse().unwrap()),
+        jwt_secret: Some(Secret::new(KEY)),
+        ..Options::default()
+    }
 }
 
 /// The three tenants of the product's example.
@@ -223,9 +261,7 @@ impl Street {
 
     /// Writes bytes as they are and reads until the server closes.
     pub async fn raw(&self, request: &[u8]) -> Reply {
-        let mut stream = TcpStream::connect(self.edge().address()).await.unwrap();
-        stream.write_all(request).await.unwrap();
-        Reply::read(&mut stream).await
+        raw(self.edge(), request).await
     }
 
     /// A write as the tenant's user.
@@ -251,6 +287,13 @@ impl Street {
         stream.write_all(request.as_bytes()).await.unwrap();
         Reply::read(&mut stream).await
     }
+}
+
+/// Writes bytes as they are to an edge and reads until it closes.
+pub async fn raw(edge: &Edge, request: &[u8]) -> Reply {
+    let mut stream = TcpStream::connect(edge.address()).await.unwrap();
+    stream.write_all(request).await.unwrap();
+    Reply::read(&mut stream).await
 }
 
 /// A token of the tenant's user role, signed with the server's key.

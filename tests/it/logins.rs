@@ -1,0 +1,128 @@
+//! Who the connections of tenants log in as.
+
+use std::fs;
+use std::time::Duration;
+
+use rowhouse::edge::Edge;
+use rowhouse::embedded;
+use rowhouse::embedded::Postgres;
+use rowhouse::migrate;
+use tokio_postgres::NoTls;
+use tokio_postgres::error::SqlState;
+
+use crate::support::{Reply, Street, TempDir, connect, make_edge_login, over_url, raw, token};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn on_an_embedded_cluster_each_tenant_logs_in_as_itself() {
+    let street = Street::example().await;
+    for host in ["adm.localhost", "cliente.localhost", "cliente2.localhost"] {
+        let reply = street.get(host, "/api/beforeidie").await;
+        assert_eq!(reply.status, 200, "{reply:?}");
+    }
+    let superuser = street.superuser().await;
+    let tenants = ["adm", "cliente", "cliente2"].map(|id| format!("rowhouse/{id} as rowhouse_{id}_login"));
+    assert_eq!(logins(&superuser).await, tenants);
+    // So no connection could become a neighbour's role, whatever SQL it were given.
+    let login = connect(street.postgres(), "rowhouse_cliente_login", "rowhouse").await;
+    let error = login
+        .batch_execute("SET ROLE rowhouse_cliente2_anon")
+        .await
+        .unwrap_err();
+    assert_eq!(error.code(), Some(&SqlState::INSUFFICIENT_PRIVILEGE), "{error}");
+}
+
+/// A server that asks everybody but the superuser for a password; the edge's login has one.
+struct Guarded {
+    postgres: Postgres,
+    dir: TempDir,
+}
+
+impl Guarded {
+    async fn start() -> Self {
+        let dir = TempDir::new();
+        let mut options = embedded::Options::new(dir.path().join("pg"));
+        options.durable = false;
+        let postgres = Postgres::start(options).unwrap();
+        make_edge_login(&postgres).await;
+        let guarded = Self { postgres, dir };
+        let rules = "local all postgres trust\nlocal all all scram-sha-256\n";
+        fs::write(guarded.dir.path().join("pg/pg_hba.conf"), rules).unwrap();
+        guarded.run("SELECT pg_reload_conf()").await;
+        guarded.set_password("first").await;
+        guarded
+    }
+
+    async fn run(&self, sql: &str) {
+        let superuser = connect(&self.postgres, "postgres", "rowhouse").await;
+        superuser.batch_execute(sql).await.unwrap();
+    }
+
+    async fn set_password(&self, password: &str) {
+        self.run(&format!("ALTER ROLE rowhouse_edge PASSWORD '{password}'"))
+            .await;
+    }
+
+    async fn edge(&self, password: &str, credentials: &str) -> Edge {
+        let user = format!("{}:{password}", migrate::EDGE_LOGIN);
+        let more = format!("credentials = \"{credentials}\"");
+        Edge::start(over_url(self.dir.path(), &self.postgres, &user, &more))
+            .await
+            .unwrap()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn passwords_of_tenants_come_from_the_edges_own_and_change_with_it() {
+    let guarded = Guarded::start().await;
+    let superuser = connect(&guarded.postgres, "postgres", "rowhouse").await;
+    let own = ["cliente", "cliente2"].map(|id| format!("rowhouse/{id} as rowhouse_{id}_login"));
+    let shared = ["cliente", "cliente2"].map(|id| format!("rowhouse/{id} as rowhouse_edge"));
+    for (password, credentials, expected) in [
+        ("first", "per_tenant", &own),
+        ("second", "per_tenant", &own),
+        ("second", "shared", &shared),
+        ("second", "per_tenant", &own),
+    ] {
+        guarded.set_password(password).await;
+        let edge = guarded.edge(password, credentials).await;
+        for tenant in ["cliente", "cliente2"] {
+            let reply = request(&edge, "GET", tenant, "/api/mylist", "").await;
+            assert_eq!(reply.status, 200, "{password} {credentials}: {reply:?}");
+            let reply = request(&edge, "POST", tenant, "/api/mylist", r#"{"text":"x"}"#).await;
+            assert_eq!(reply.status, 201, "{password} {credentials}: {reply:?}");
+        }
+        assert_eq!(&logins(&superuser).await, expected);
+        assert!(edge.stop(Duration::from_secs(5)).await);
+    }
+    // Neither without a password nor with the edge's does anybody get in as a tenant.
+    for password in ["", "second"] {
+        let mut config = tokio_postgres::Config::new();
+        config
+            .host_path(guarded.postgres.socket_dir())
+            .port(guarded.postgres.port());
+        config
+            .user("rowhouse_cliente_login")
+            .dbname("rowhouse")
+            .password(password);
+        let error = config.connect(NoTls).await.err().unwrap();
+        assert_eq!(error.code(), Some(&SqlState::INVALID_PASSWORD), "{error}");
+    }
+}
+
+/// What `pg_stat_activity` shows of the edge's tenants: application and login, sorted.
+async fn logins(superuser: &tokio_postgres::Client) -> Vec<String> {
+    const ASK: &str = "SELECT DISTINCT application_name || ' as ' || usename FROM pg_stat_activity \
+        WHERE application_name LIKE 'rowhouse/%' ORDER BY 1";
+    let rows = superuser.query(ASK, &[]).await.unwrap();
+    rows.iter().map(|row| row.get(0)).collect()
+}
+
+async fn request(edge: &Edge, method: &str, tenant: &str, path: &str, body: &str) -> Reply {
+    let request = format!(
+        "{method} {path} HTTP/1.1\r\nHost: {tenant}.localhost\r\nConnection: close\r\nAuthorization: Bearer {}\r\n\
+         Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+        token(tenant),
+        body.len()
+    );
+    raw(edge, request.as_bytes()).await
+}
