@@ -11,26 +11,31 @@ use super::{Catalog, Column, Relation, RelationKind, Scope};
 /// Run it in a session with the tenant's search_path: type names come out as that session sees them. All result
 /// columns are `text`; [`Builder::row`] takes them in their order.
 pub const LOAD_SQL: &str = r"
-WITH RECURSIVE visible AS (
-    -- Before any other condition: an unqualified name means the first relation of that name, whatever it is, so a
-    -- tenant's index or partition hides a shared table as well.
-    SELECT DISTINCT ON (c.relname)
-        c.oid, c.relname, c.relkind, c.relispartition, n.nspname = $1::pg_catalog.text AS of_tenant
-    FROM pg_catalog.pg_class AS c
-    JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+WITH RECURSIVE searched AS (
+    SELECT n.oid, n.nspname = $1::pg_catalog.text AS of_tenant FROM pg_catalog.pg_namespace AS n
     WHERE n.nspname IN ($1::pg_catalog.text, $2::pg_catalog.text)
-    ORDER BY c.relname, n.nspname <> $1::pg_catalog.text
 ), relation AS (
-    SELECT * FROM visible AS v
-    WHERE v.relkind IN ('r', 'p', 'v', 'm', 'f')
-        AND NOT v.relispartition
-        AND v.relname <> 'rowhouse_migrations'
-        -- Postgres searches pg_catalog before the search_path.
+    -- By way of pg_depend, which has an index by schema. pg_class has none, and ten thousand tenants' tables are in it.
+    SELECT c.oid, c.relname, c.relkind, n.of_tenant
+    FROM searched AS n
+    JOIN pg_catalog.pg_depend AS d
+        ON d.refclassid = 'pg_catalog.pg_namespace'::pg_catalog.regclass AND d.refobjid = n.oid
+        AND d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.deptype = 'n'
+    JOIN pg_catalog.pg_class AS c ON c.oid = d.objid
+    WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f')
+        AND NOT c.relispartition
+        AND c.relname <> 'rowhouse_migrations'
+        -- An unqualified name means the first relation of that name, whatever it is: Postgres searches pg_catalog first,
+        -- and a tenant's index or partition hides a shared table as well.
         AND NOT EXISTS (
-            SELECT FROM pg_catalog.pg_class AS system
-            JOIN pg_catalog.pg_namespace AS n ON n.oid = system.relnamespace
-            WHERE n.nspname = 'pg_catalog' AND system.relname = v.relname
+            SELECT FROM pg_catalog.pg_class AS hiding
+            WHERE hiding.relname = c.relname AND hiding.relnamespace = 'pg_catalog'::pg_catalog.regnamespace
         )
+        AND (n.of_tenant OR NOT EXISTS (
+            SELECT FROM pg_catalog.pg_class AS hiding
+            WHERE hiding.relname = c.relname
+                AND hiding.relnamespace = (SELECT tenant.oid FROM searched AS tenant WHERE tenant.of_tenant)
+        ))
 ), attribute AS (
     SELECT a.* FROM pg_catalog.pg_attribute AS a
     JOIN relation AS r ON r.oid = a.attrelid

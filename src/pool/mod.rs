@@ -52,8 +52,9 @@ impl Pools {
         Self::default()
     }
 
-    /// The pool of `tenant`, made by `spec` if there is none or if it was made for another generation of its
-    /// configuration. Does not connect.
+    /// The pool of `tenant`, made by `spec` if there is none or if it was made for an earlier generation of its
+    /// configuration. A request that began with an earlier one than the pool gets a pool of its own, which ends with it.
+    /// Does not connect.
     pub fn of(&self, tenant: &TenantId, generation: u64, spec: impl FnOnce() -> Spec) -> Arc<TenantPool> {
         let fits = |pool: &Arc<TenantPool>| pool.generation() == generation && !pool.is_closed();
         if let Some(pool) = self.existing(tenant).filter(fits) {
@@ -61,6 +62,7 @@ impl Pools {
         }
         match self.pools.entry(tenant.clone()) {
             Entry::Occupied(entry) if fits(entry.get()) => Arc::clone(entry.get()), // made in the meantime
+            Entry::Occupied(entry) if entry.get().generation() > generation => TenantPool::new(generation, spec()),
             Entry::Occupied(mut entry) => {
                 let pool = TenantPool::new(generation, spec());
                 entry.insert(Arc::clone(&pool)).close();

@@ -281,7 +281,7 @@ impl TenantPool {
         while self.evict_one() {}
     }
 
-    pub(super) fn is_closed(&self) -> bool {
+    pub(crate) fn is_closed(&self) -> bool {
         self.closed.load(Ordering::Acquire)
     }
 
@@ -294,7 +294,8 @@ impl TenantPool {
         }
     }
 
-    /// Whether nothing would be lost with it.
+    /// Whether nothing would be lost with it. A request may get hold of it in this moment, by its tenant's weak reference:
+    /// then it lives on unlisted until its last lease ends, within the budget as ever.
     pub(super) fn is_dispensable(self: &Arc<Self>) -> bool {
         self.held.load(Ordering::Acquire) == 0 && Arc::strong_count(self) == 1
     }

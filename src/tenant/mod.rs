@@ -7,9 +7,9 @@ pub use onboard::{Error as OnboardError, Onboarder};
 pub use registry::Registry;
 
 use std::ops::ControlFlow;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
-use arc_swap::{ArcSwap, ArcSwapOption};
+use arc_swap::{ArcSwap, ArcSwapOption, ArcSwapWeak};
 use thiserror::Error;
 use tokio::sync::Mutex;
 
@@ -69,6 +69,8 @@ pub struct Tenant {
     shared_schema: SchemaName,
     generation: u64,
     state: ArcSwap<State>,
+    /// Where [`Pools`] keeps its pool, so that a request need not look it up. Weak: a pool nobody needs is dropped there.
+    pool: ArcSwapWeak<TenantPool>,
     catalog: ArcSwapOption<Catalog>,
     /// Held while the catalog is loaded, so that a hundred first requests load it once.
     loading: Mutex<()>,
@@ -90,6 +92,7 @@ impl Tenant {
             shared_schema,
             generation,
             state: ArcSwap::from_pointee(state),
+            pool: ArcSwapWeak::new(Weak::new()),
             catalog: ArcSwapOption::empty(),
             loading: Mutex::new(()),
         })
@@ -123,7 +126,12 @@ impl Tenant {
 
     /// Its pool, made on first use.
     pub fn pool(&self, pools: &Pools) -> Arc<TenantPool> {
-        pools.of(&self.config.id, self.generation, || self.spec())
+        if let Some(pool) = self.pool.load().upgrade().filter(|pool| !pool.is_closed()) {
+            return pool;
+        }
+        let pool = pools.of(&self.config.id, self.generation, || self.spec());
+        self.pool.store(Arc::downgrade(&pool));
+        pool
     }
 
     /// The role of a request without a token, which its connections are opened with.
