@@ -372,7 +372,7 @@ impl Reloader {
         let mut live = config.tenants.clone();
         let mut fixed = Fixed::of(&config);
         let mut failed = config.failed.clone();
-        let mut applying = Box::pin(self.apply(config));
+        let mut applying = Box::pin(self.apply(config, false));
         let mut told = false;
         loop {
             let sighup = tokio::select! {
@@ -405,7 +405,7 @@ impl Reloader {
                     self.operator.set_config_error(None);
                     live = config.tenants.clone();
                     // The one before is dropped where it stands: `apply` starts from what there is.
-                    applying = Box::pin(self.apply(config));
+                    applying = Box::pin(self.apply(config, sighup));
                     told = false;
                 }
                 Err(errors) => {
@@ -417,8 +417,8 @@ impl Reloader {
         }
     }
 
-    async fn apply(&self, config: Config) {
-        self.onboarder.apply(&config).await;
+    async fn apply(&self, config: Config, recheck: bool) {
+        self.onboarder.apply(&config, recheck).await;
         self.operator.set_ready();
         info!(tenants = self.service.registry.tenants().len(), "configuration applied");
     }

@@ -91,9 +91,10 @@ impl Onboarder {
     /// Takes down the tenants that `config` no longer has and brings up those that are new or changed. Returns when each
     /// of them is live or has failed; tenants that did not change are not touched.
     ///
-    /// A changed tenant is served as it was until it is ready as it shall be. Cancel safe: what was done stays done, and
-    /// the next call goes on.
-    pub async fn apply(&self, config: &Config) {
+    /// With `recheck`, those that did not change are looked at as well, and what is new among the migrations reaches them
+    /// while they are served. A changed tenant is served as it was until it is ready as it shall be. Cancel safe: what was
+    /// done stays done, and the next call goes on.
+    pub async fn apply(&self, config: &Config, recheck: bool) {
         let _one_at_a_time = self.applying.lock().await;
         self.registry.set_failed_files(config.failed.clone());
         for tenant in self.registry.tenants() {
@@ -106,11 +107,14 @@ impl Onboarder {
         }
         let mut changed: BTreeMap<&ClusterId, Vec<Arc<Tenant>>> = BTreeMap::new();
         for (id, tenant_config) in &config.tenants {
-            let current = self.registry.tenant(id);
-            if current
-                .as_ref()
-                .is_some_and(|tenant| tenant.is_live() && tenant.config() == tenant_config)
-            {
+            let served = self.registry.tenant(id).filter(|tenant| tenant.is_live());
+            if let Some(tenant) = served.as_ref().filter(|tenant| tenant.config() == tenant_config) {
+                if recheck {
+                    changed
+                        .entry(&tenant_config.cluster)
+                        .or_default()
+                        .push(Arc::clone(tenant));
+                }
                 continue;
             }
             let Some(cluster) = self.clusters.get(&tenant_config.cluster) else {
@@ -126,7 +130,7 @@ impl Onboarder {
                 State::Onboarding,
             );
             // A host whose tenant is on its way answers 503 and not 404; one that is being served goes on.
-            if !current.is_some_and(|tenant| tenant.is_live()) {
+            if served.is_none() {
                 self.registry.install(&tenant);
             }
             changed.entry(&tenant_config.cluster).or_default().push(tenant);
@@ -223,7 +227,10 @@ impl Onboarder {
         while let Some(tenant) = { lock(queue).pop() } {
             let config = tenant.config();
             match migrate::tenant(&mut client, config, &self.shared, migrations, cluster.credentials()).await {
-                Ok(()) => self.go_live(&tenant),
+                Ok(()) => {
+                    tenant.forget_catalog();
+                    self.go_live(&tenant);
+                }
                 Err(error) if error.is_passing() => {
                     lock(queue).push(tenant);
                     return Err(error.into());

@@ -225,3 +225,30 @@ async fn a_restart_over_the_same_data_changes_nothing() {
         assert_eq!(state(&street).await, before);
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reload_brings_new_migrations_to_tenants_that_are_served() {
+    let street = Street::example().await;
+    let work = async {
+        let path = "/api/mylist?select=priority";
+        assert_eq!(street.get("cliente2.localhost", path).await.status, 400);
+        street.write_migration("shared/V2__motto.sql", "CREATE TABLE motto (id int PRIMARY KEY)");
+        street.write_migration("tenant/V3__priority.sql", "ALTER TABLE mylist ADD priority int");
+        street.edge().reload();
+        for host in ["cliente.localhost", "cliente2.localhost"] {
+            until(LIVE, "the new column", async || {
+                street.get(host, path).await.status == 200
+            })
+            .await;
+            assert_eq!(street.get(host, "/api/motto").await.body, "[]");
+        }
+        // One that fails changes nothing for anybody.
+        street.write_migration("tenant/V4__broken.sql", "ALTER TABLE nothing ADD priority int");
+        street.edge().reload();
+        sleep(Duration::from_millis(500)).await;
+        for host in ["cliente.localhost", "cliente2.localhost"] {
+            assert_eq!(street.get(host, path).await.status, 200);
+        }
+    };
+    under_load(&street, "cliente.localhost", work).await;
+}

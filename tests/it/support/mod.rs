@@ -183,12 +183,20 @@ impl Street {
     /// The same with a budget of connections.
     pub async fn with_budget(budget: u32, more: &str, tenants: &str) -> Self {
         let dir = TempDir::new();
-        let repository = env!("CARGO_MANIFEST_DIR");
         fs::create_dir_all(dir.path().join("config/tenants")).unwrap();
+        // A copy, so that a test may add to them.
+        for migrations in ["migrations/shared", "migrations/tenant"] {
+            let copy = dir.path().join(migrations);
+            fs::create_dir_all(&copy).unwrap();
+            for file in fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(migrations)).unwrap() {
+                let file = file.unwrap();
+                fs::copy(file.path(), copy.join(file.file_name())).unwrap();
+            }
+        }
         let toml = format!(
             "[server]\nlisten = \"127.0.0.1:0\"\noperator_listen = \"[::1]:0\"\n\
              [clusters.main]\nembedded = true\nbudget = {budget}\n\
-             [migrations]\nshared = \"{repository}/migrations/shared\"\ntenant = \"{repository}/migrations/tenant\"\n{more}\n"
+             [migrations]\nshared = \"migrations/shared\"\ntenant = \"migrations/tenant\"\n{more}\n"
         );
         fs::write(dir.path().join("config/rowhouse.toml"), toml).unwrap();
         let street = Self { edge: None, dir };
@@ -237,6 +245,11 @@ impl Street {
         let tenants = self.dir.path().join("config/tenants");
         fs::write(tenants.join(format!(".{name}.part")), text).unwrap();
         fs::rename(tenants.join(format!(".{name}.part")), tenants.join(name)).unwrap();
+    }
+
+    /// Adds a migration: `tenant/V3__words.sql`.
+    pub fn write_migration(&self, name: &str, sql: &str) {
+        fs::write(self.dir.path().join("migrations").join(name), sql).unwrap();
     }
 
     pub fn remove(&self, name: &str) {
