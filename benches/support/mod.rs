@@ -65,7 +65,7 @@ impl Street {
 
     /// How the superuser connects, whom neither a budget nor a permission check holds up.
     pub(crate) fn superuser(&self) -> Config {
-        let postgres = self.edge().embedded().first().expect("the cluster is embedded");
+        let postgres = self.edge().embedded().next().expect("the cluster is embedded");
         let mut config = Config::new();
         config.host_path(postgres.socket_dir()).port(postgres.port());
         config.user("postgres").dbname("rowhouse");

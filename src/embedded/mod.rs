@@ -97,7 +97,9 @@ pub struct Postgres {
     process: Process,
     data_dir: PathBuf,
     socket_dir: SocketDir,
-    version: u32,
+    binaries: Binaries,
+    account: Account,
+    arguments: Vec<OsString>,
     /// Taken when the server is stopped.
     lock: Option<Lock>,
 }
@@ -124,27 +126,37 @@ impl Postgres {
             None => cluster::create(&data_dir, &binaries, &account, &options)?,
         }
         let socket_dir = SocketDir::create(&data_dir, &account)?;
-        postmaster::clear(&data_dir, socket_dir.path())?;
         let arguments = arguments(&data_dir, &socket_dir, &options);
-        let mut attempts = 0;
-        let process = loop {
-            match launch(&binaries, &account, &data_dir, &arguments) {
-                // Sessions of a postmaster that was killed still end; PostgreSQL waits for the last of them.
-                Err(Error::Start { log, .. }) if attempts < ORPHAN_ATTEMPTS && log.contains(ORPHANS) => {
-                    attempts += 1;
-                    std::thread::sleep(ORPHAN_STEP);
-                }
-                result => break result?,
-            }
-        };
-        debug!(pid = process.pid(), data_dir = %data_dir.display(), version = binaries.major, "PostgreSQL is ready");
+        let process = launch(&binaries, &account, &data_dir, &socket_dir, &arguments)?;
         Ok(Self {
             process,
             data_dir,
             socket_dir,
-            version: binaries.major,
+            binaries,
+            account,
+            arguments,
             lock: Some(lock),
         })
+    }
+
+    /// Starts the server again if it has ended by itself or by a signal from outside. `true` if it did, and connections
+    /// are taken again; it takes as long as [`start`](Self::start) after a crash. Does nothing after [`stop`](Self::stop).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Start`] and its like. The server is still down then, and may be revived later.
+    pub fn revive(&mut self) -> Result<bool, Error> {
+        if self.lock.is_none() || self.exited().is_none() {
+            return Ok(false);
+        }
+        self.process = launch(
+            &self.binaries,
+            &self.account,
+            &self.data_dir,
+            &self.socket_dir,
+            &self.arguments,
+        )?;
+        Ok(true)
     }
 
     /// The directory of the unix socket: the `host` of a connection. Absolute.
@@ -179,11 +191,11 @@ impl Postgres {
 
     /// The major version of the server, such as 17.
     pub fn version(&self) -> u32 {
-        self.version
+        self.binaries.major
     }
 
     /// How the server ended: by itself, by a signal from outside, or by [`stop`](Self::stop). `None` while it runs.
-    /// Does not block. To start it again, drop this and call [`start`](Self::start) with the same options.
+    /// Does not block. [`revive`](Self::revive) starts it again.
     pub fn exited(&self) -> Option<ExitStatus> {
         self.process.exited()
     }
@@ -207,8 +219,34 @@ impl Drop for Postgres {
     }
 }
 
+/// Spawns the server and waits until it takes connections, and before that for what a former one has left behind.
+fn launch(
+    binaries: &Binaries,
+    account: &Account,
+    data_dir: &Path,
+    socket_dir: &SocketDir,
+    arguments: &[OsString],
+) -> Result<Process, Error> {
+    postmaster::clear(data_dir, socket_dir.path())?;
+    let mut attempts = 0;
+    loop {
+        match attempt(binaries, account, data_dir, arguments) {
+            // Sessions of a postmaster that was killed still end; PostgreSQL waits for the last of them.
+            Err(Error::Start { log, .. }) if attempts < ORPHAN_ATTEMPTS && log.contains(ORPHANS) => {
+                attempts += 1;
+                std::thread::sleep(ORPHAN_STEP);
+            }
+            Ok(process) => {
+                debug!(pid = process.pid(), data_dir = %data_dir.display(), version = binaries.major, "PostgreSQL is ready");
+                return Ok(process);
+            }
+            failed => return failed,
+        }
+    }
+}
+
 /// Spawns the server and waits until it takes connections.
-fn launch(binaries: &Binaries, account: &Account, data_dir: &Path, arguments: &[OsString]) -> Result<Process, Error> {
+fn attempt(binaries: &Binaries, account: &Account, data_dir: &Path, arguments: &[OsString]) -> Result<Process, Error> {
     let program = binaries.postgres();
     let mut command = account.command(&program);
     command.args(arguments);

@@ -3,6 +3,7 @@
 #![expect(clippy::panic, clippy::print_stderr, reason = "a failed test says what it met")]
 
 use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
 use rowhouse::edge::Edge;
@@ -93,6 +94,33 @@ async fn a_cluster_that_stops_and_returns_is_served_again_by_itself() {
         }
     }
     assert!(edge.stop(Duration::from_secs(5)).await);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_embedded_server_that_is_killed_is_started_again() {
+    let street = Street::example().await;
+    let made = street
+        .write_as(
+            "POST",
+            "cliente",
+            "cliente.localhost",
+            "/api/mylist",
+            r#"{"text":"kept"}"#,
+        )
+        .await;
+    assert_eq!(made.status, 201, "{made:?}");
+    sleep(Duration::from_secs(1)).await; // without fsync a crash may lose the commits of the last half second
+    for signal in ["-KILL", "-QUIT", "-INT"] {
+        let pid = street.postgres_pid();
+        let killed = Command::new("kill").args([signal, &pid.to_string()]).status().unwrap();
+        assert!(killed.success());
+        until(Duration::from_secs(15), "the server's return", async || {
+            let reply = street.get("cliente.localhost", "/api/mylist?select=text").await;
+            assert!(matches!(reply.status, 200 | 503), "{signal}: {reply:?}");
+            street.postgres_pid() != pid && reply.body == r#"[{"text":"kept"}]"#
+        })
+        .await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

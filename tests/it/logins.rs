@@ -23,7 +23,7 @@ async fn on_an_embedded_cluster_each_tenant_logs_in_as_itself() {
     let tenants = ["adm", "cliente", "cliente2"].map(|id| format!("rowhouse/{id} as rowhouse_{id}_login"));
     assert_eq!(logins(&superuser).await, tenants);
     // So no connection could become a neighbour's role, whatever SQL it were given.
-    let login = connect(street.postgres(), "rowhouse_cliente_login", "rowhouse").await;
+    let login = connect(&street.socket_dir(), "rowhouse_cliente_login", "rowhouse").await;
     let error = login
         .batch_execute("SET ROLE rowhouse_cliente2_anon")
         .await
@@ -53,7 +53,7 @@ impl Guarded {
     }
 
     async fn run(&self, sql: &str) {
-        let superuser = connect(&self.postgres, "postgres", "rowhouse").await;
+        let superuser = connect(self.postgres.socket_dir(), "postgres", "rowhouse").await;
         superuser.batch_execute(sql).await.unwrap();
     }
 
@@ -74,7 +74,7 @@ impl Guarded {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn passwords_of_tenants_come_from_the_edges_own_and_change_with_it() {
     let guarded = Guarded::start().await;
-    let superuser = connect(&guarded.postgres, "postgres", "rowhouse").await;
+    let superuser = connect(guarded.postgres.socket_dir(), "postgres", "rowhouse").await;
     let own = ["cliente", "cliente2"].map(|id| format!("rowhouse/{id} as rowhouse_{id}_login"));
     let shared = ["cliente", "cliente2"].map(|id| format!("rowhouse/{id} as rowhouse_edge"));
     for (password, credentials, expected) in [

@@ -95,18 +95,14 @@ impl Cluster {
     }
 
     pub async fn superuser(&self, database: &str) -> Client {
-        connect(&self.postgres, "postgres", database).await
+        connect(self.postgres.socket_dir(), "postgres", database).await
     }
 }
 
 /// A connection to an embedded server as `user`.
-pub async fn connect(postgres: &Postgres, user: &str, database: &str) -> Client {
+pub async fn connect(socket_dir: &Path, user: &str, database: &str) -> Client {
     let mut config = tokio_postgres::Config::new();
-    config
-        .host_path(postgres.socket_dir())
-        .port(postgres.port())
-        .user(user)
-        .dbname(database);
+    config.host_path(socket_dir).user(user).dbname(database);
     let (client, connection) = config.connect(NoTls).await.unwrap();
     #[expect(clippy::disallowed_methods, reason = "it ends with the client")]
     tokio::spawn(connection);
@@ -115,9 +111,9 @@ pub async fn connect(postgres: &Postgres, user: &str, database: &str) -> Client 
 
 /// Makes the edge's login and database on a server that is none of the edge's.
 pub async fn make_edge_login(postgres: &Postgres) {
-    let superuser = connect(postgres, "postgres", "postgres").await;
+    let superuser = connect(postgres.socket_dir(), "postgres", "postgres").await;
     migrate::bootstrap_embedded(&superuser).await.unwrap();
-    let superuser = connect(postgres, "postgres", migrate::EMBEDDED_DATABASE).await;
+    let superuser = connect(postgres.socket_dir(), "postgres", migrate::EMBEDDED_DATABASE).await;
     migrate::bootstrap_embedded_database(&superuser).await.unwrap();
 }
 
@@ -231,13 +227,19 @@ impl Street {
         self.edge.as_ref().unwrap()
     }
 
-    pub fn postgres(&self) -> &Postgres {
-        &self.edge().embedded()[0]
+    /// The directory of the server's socket.
+    pub fn socket_dir(&self) -> PathBuf {
+        self.edge().embedded().next().unwrap().socket_dir().to_owned()
+    }
+
+    /// The server's process id.
+    pub fn postgres_pid(&self) -> u32 {
+        self.edge().embedded().next().unwrap().pid()
     }
 
     /// A superuser's connection to the edge's database, outside its budget.
     pub async fn superuser(&self) -> Client {
-        connect(self.postgres(), "postgres", "rowhouse").await
+        connect(&self.socket_dir(), "postgres", "rowhouse").await
     }
 
     /// Writes a tenant file as careful editors do: whole, by a rename.

@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, MutexGuard};
 use std::time::Duration;
 
 use notify::{RecursiveMode, Watcher};
 use thiserror::Error;
 use tokio::sync::Notify;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{sleep, timeout};
 use tokio_postgres::config::{Host, SslMode};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -23,7 +23,6 @@ use crate::config::{Config, Endpoint, Live};
 use crate::embedded;
 use crate::embedded::Postgres;
 use crate::metrics::Metrics;
-use crate::migrate;
 use crate::pool::{Cluster, Credentials, Pools, Startup};
 use crate::router::Ports;
 use crate::server::tls::CertificateStore;
@@ -31,6 +30,10 @@ use crate::server::{Limits, Listener, ListenerError, Shutdown, Signals, tls};
 use crate::service::Service;
 use crate::tenant::{Onboarder, Registry};
 use crate::types::ClusterId;
+
+mod server;
+
+use self::server::Server;
 
 /// Editors write a file in several steps: the last change within this time counts.
 const SETTLE: Duration = Duration::from_millis(100);
@@ -116,7 +119,7 @@ pub struct Edge {
     /// Everything that requests go through.
     service: Arc<Service>,
     clusters: BTreeMap<ClusterId, Arc<Cluster>>,
-    embedded: Vec<Postgres>,
+    embedded: Vec<Arc<Server>>,
     shutdown: Shutdown,
     background: TaskTracker,
     connections: TaskTracker,
@@ -157,8 +160,8 @@ impl Edge {
                 Endpoint::Url(endpoint) => (**endpoint).clone(),
                 Endpoint::Embedded { data } => {
                     let data = options.data.clone().unwrap_or_else(|| data.clone());
-                    let (postgres, endpoint) = start_embedded(id, data, cluster.budget.get(), &options).await?;
-                    running.push(postgres);
+                    let (server, endpoint) = Server::start(id, data, cluster.budget.get(), &options).await?;
+                    running.push(server);
                     endpoint
                 }
             };
@@ -235,6 +238,9 @@ impl Edge {
         let janitor = Arc::clone(&pools);
         let janitor_stop = stop.clone();
         background.spawn(async move { janitor.janitor(janitor_stop).await });
+        for server in &running {
+            background.spawn(Server::keep(Arc::downgrade(server), stop.clone()));
+        }
         let reloader = Reloader {
             dir: options.config_dir.clone(),
             onboarder,
@@ -295,10 +301,9 @@ impl Edge {
         &self.clusters
     }
 
-    /// The embedded servers.
-    #[must_use]
-    pub fn embedded(&self) -> &[Postgres] {
-        &self.embedded
+    /// The embedded servers, each locked for as long as it is looked at: until then it is not started again.
+    pub fn embedded(&self) -> impl Iterator<Item = MutexGuard<'_, Postgres>> {
+        self.embedded.iter().map(|server| server.lock())
     }
 
     /// Reads the configuration again, as SIGHUP does.
@@ -332,7 +337,7 @@ impl Edge {
         }
         let embedded = std::mem::take(&mut self.embedded);
         // Stopping waits for the server, which must not hold up this thread's other tasks.
-        let stopped = tokio::task::spawn_blocking(move || drop(embedded)).await;
+        let stopped = tokio::task::spawn_blocking(move || embedded.iter().for_each(|server| server.stop())).await;
         if stopped.is_err() {
             warn!("an embedded Postgres did not stop in order");
         }
@@ -463,44 +468,6 @@ fn watch(dir: &Path, changed: Arc<Notify>) -> Result<notify::RecommendedWatcher,
     })?;
     watcher.watch(dir, RecursiveMode::Recursive)?;
     Ok(watcher)
-}
-
-/// Starts a private Postgres and makes the edge's login and database in it.
-async fn start_embedded(
-    id: &ClusterId,
-    data: PathBuf,
-    budget: u32,
-    options: &Options,
-) -> Result<(Postgres, tokio_postgres::Config), StartError> {
-    let started = Instant::now();
-    let mut launch = embedded::Options::new(data);
-    launch.durable = !options.volatile;
-    launch.template.clone_from(&options.template);
-    launch.max_connections = u16::try_from(budget.saturating_add(RESERVE)).unwrap_or(u16::MAX);
-    let starting = tokio::task::spawn_blocking(move || Postgres::start(launch));
-    let postgres = starting
-        .await
-        .unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))?;
-    info!(cluster = %id, pid = postgres.pid(), version = postgres.version(), elapsed = ?started.elapsed(), "embedded Postgres started");
-    let mut endpoint = tokio_postgres::Config::new();
-    endpoint.host_path(postgres.socket_dir()).port(postgres.port());
-    let bootstrap = async {
-        let mut superuser = endpoint.clone();
-        superuser.user("postgres").dbname("postgres");
-        migrate::bootstrap_embedded(&admin(id, &superuser).await?)
-            .await
-            .map_err(|error| error.to_string())?;
-        superuser.dbname(migrate::EMBEDDED_DATABASE);
-        migrate::bootstrap_embedded_database(&admin(id, &superuser).await?)
-            .await
-            .map_err(|error| error.to_string())
-    };
-    bootstrap.await.map_err(|reason| StartError::Bootstrap {
-        cluster: id.clone(),
-        reason,
-    })?;
-    endpoint.user(migrate::EDGE_LOGIN).dbname(migrate::EMBEDDED_DATABASE);
-    Ok((postgres, endpoint))
 }
 
 /// A connection before there is a budget: closed when it is dropped.
