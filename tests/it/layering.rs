@@ -63,7 +63,7 @@ fn sql_is_written_in_few_places() {
         "catalog/load.rs",
         "migrate/",
         "pool/session.rs",
-        "edge.rs",
+        "edge/",
         "demo.rs",
         "query/mod.rs",
     ];
