@@ -35,6 +35,9 @@ use crate::views;
 /// No answer may take more memory than this.
 const MAX_RESPONSE: usize = 64 << 20;
 
+/// The values of a page, as text: markup makes them several times as large, and no browser shows so much well.
+const MAX_PAGE: usize = 8 << 20;
+
 /// A body whose next byte takes longer is given up.
 const BODY_IDLE: Duration = Duration::from_secs(10);
 
@@ -65,19 +68,19 @@ pub struct Service {
 impl Answer for Service {
     async fn answer(&self, request: Request<Incoming>, connection: &ConnectionInfo) -> Response<Body> {
         let started = Instant::now();
-        let id = self.next_request.fetch_add(1, Ordering::Relaxed);
-        let span = info_span!("request", id = format_args!("{id:016x}"), method = %request.method(), tenant = tracing::field::Empty);
+        let id = format!("{:016x}", self.next_request.fetch_add(1, Ordering::Relaxed));
+        let span = info_span!("request", %id, method = %request.method(), tenant = tracing::field::Empty);
         async {
             let tenant = self.route(&request, connection);
             let result = match &tenant {
-                Ok(tenant) => self.answer_for(tenant, request).await,
+                Ok(tenant) => self.answer_for(tenant, request, &id).await,
                 Err(error) => Err(Error::Router(*error)),
             };
             let mut response = result.unwrap_or_else(|error| {
                 error.log();
                 Problem::from(&error).into_response()
             });
-            if let Ok(id) = HeaderValue::from_str(&format!("{id:016x}")) {
+            if let Ok(id) = HeaderValue::from_str(&id) {
                 response.headers_mut().insert(REQUEST_ID, id);
             }
             let name = tenant.as_ref().ok().map(|tenant| tenant.label());
@@ -110,22 +113,27 @@ impl Service {
         self.registry.route(host).ok_or(router::Error::UnknownHost)
     }
 
-    async fn answer_for(&self, tenant: &Arc<Tenant>, request: Request<Incoming>) -> Result<Response<Body>, Error> {
+    async fn answer_for(
+        &self,
+        tenant: &Arc<Tenant>,
+        request: Request<Incoming>,
+        id: &str,
+    ) -> Result<Response<Body>, Error> {
         tracing::Span::current().record("tenant", tenant.config().id.as_str());
         let path = request.uri().path().to_owned();
         match Path::parse(&path)? {
             Path::Asset(_) if path == pages::style_path() => Ok(response::stylesheet()),
-            Path::Asset(_) => Err(router::Error::InvalidPath.into()),
+            Path::Asset(_) | Path::Admin => Err(router::Error::InvalidPath.into()),
             Path::ApiRoot => Err(Error::NoRoot),
             Path::Api { relation } => {
                 serving(tenant)?;
                 self.api(tenant, &relation, request).await
             }
-            Path::Home | Path::Page { .. } | Path::Admin => {
-                let result = self.page(tenant, &Path::parse(&path)?, &request).await;
+            page @ (Path::Home | Path::Page { .. }) => {
+                let result = self.page(tenant, &page, &request).await;
                 Ok(result.unwrap_or_else(|error| {
                     error.log();
-                    failure_page(tenant, &request, &Problem::from(&error))
+                    failure_page(tenant, &request, id, &Problem::from(&error))
                 }))
             }
         }
@@ -306,12 +314,20 @@ impl Service {
         caller: &Caller,
     ) -> Result<Vec<Vec<Option<String>>>, Error> {
         let mut rows = Vec::new();
+        let mut bytes = 0;
         self.run(tenant, plan, caller, None, |row| {
+            bytes += row.values().flatten().map(<[u8]>::len).sum::<usize>();
+            if bytes > MAX_PAGE {
+                return ControlFlow::Break(());
+            }
             let text = |value: &[u8]| String::from_utf8_lossy(value).into_owned();
             rows.push(row.values().map(|value| value.map(text)).collect());
             ControlFlow::Continue(())
         })
         .await?;
+        if bytes > MAX_PAGE {
+            return Err(Error::ResponseTooLarge { limit: MAX_PAGE });
+        }
         Ok(rows)
     }
 
@@ -439,7 +455,7 @@ fn host(request: &Request<Incoming>) -> &str {
         .unwrap_or_default()
 }
 
-fn failure_page(tenant: &Tenant, request: &Request<Incoming>, problem: &Problem) -> Response<Body> {
+fn failure_page(tenant: &Tenant, request: &Request<Incoming>, id: &str, problem: &Problem) -> Response<Body> {
     let page = pages::Failure {
         status: problem.status.as_u16(),
         title: problem.status.canonical_reason().unwrap_or("Error"),
@@ -447,7 +463,7 @@ fn failure_page(tenant: &Tenant, request: &Request<Incoming>, problem: &Problem)
         hint: problem.hint.as_deref(),
         tenant: Some(tenant.config().id.as_str()),
         host: host(request),
-        request_id: None,
+        request_id: Some(id),
     };
     let mut response = response::html(problem.status, page.render());
     for (name, value) in problem.headers() {

@@ -1,5 +1,6 @@
 //! Reads the whole configuration directory at once.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -11,7 +12,8 @@ use super::claims::{self, TenantFile};
 use super::error::{Error, Errors, Source};
 use super::field::Report;
 use super::resolve::{self, Foundation, Neighbourhood, Surroundings};
-use super::{Config, FailedFile, Live, file, read, schema, value};
+use super::{Cluster, Config, Credentials, FailedFile, Live, file, read, schema, value};
+use crate::types::ClusterId;
 
 impl Config {
     /// Reads `rowhouse.toml` and `tenants/*.toml` below `dir`. Blocks; 10,000 tenant files take well below a second.
@@ -97,6 +99,7 @@ impl Config {
                     }
                     has_cluster
                 });
+                warnings.extend(crowded(&clusters, &tenants));
                 Ok(Self {
                     server,
                     tls,
@@ -114,6 +117,30 @@ impl Config {
                 .collect()),
         }
     }
+}
+
+/// A warning for each cluster whose one login is a member of so many tenants' roles that connecting takes longer: 18 ms
+/// with 1,000 of them on PostgreSQL 15, 132 ms with 3,000.
+fn crowded(clusters: &BTreeMap<ClusterId, Cluster>, tenants: &Live) -> Vec<String> {
+    const MANY: usize = 500;
+    let shared = clusters
+        .iter()
+        .filter(|(_, cluster)| cluster.credentials == Credentials::Shared);
+    let crowds = shared.map(|(id, _)| {
+        let members = tenants
+            .values()
+            .filter(|tenant| tenant.managed && tenant.cluster == *id);
+        (id, members.count())
+    });
+    crowds
+        .filter(|(_, count)| *count >= MANY)
+        .map(|(id, count)| {
+            format!(
+                "{count} tenants share the login of cluster `{id}`, and each connection takes the longer the more they are: \
+                 write credentials = \"per_tenant\" in [clusters.{id}]"
+            )
+        })
+        .collect()
 }
 
 fn read_rowhouse(path: &Arc<Path>, real_dir: &Path) -> Result<Source, Error> {

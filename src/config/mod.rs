@@ -33,6 +33,7 @@ mod secret;
 mod value;
 
 pub use self::error::{Error, Errors};
+pub(crate) use self::resolve::{RESERVED_ID, RESERVED_SCHEMA};
 pub use self::secret::Secret;
 
 /// The tenants that are being served, from the configuration before this one; empty at start.

@@ -40,6 +40,12 @@ pub(super) const LIMITS: Limits = Limits {
     anonymous: Access::Read,
 };
 
+/// The tenant id whose roles would have the names of those of the shared tables.
+pub(crate) const RESERVED_ID: &str = "shared";
+
+/// The schema of the edge's own tables.
+pub(crate) const RESERVED_SCHEMA: &str = "rowhouse";
+
 /// Where the embedded Postgres of a cluster keeps its data, below the project's root; `.gitignore` names it.
 const DATA: &str = ".rowhouse";
 
@@ -632,6 +638,14 @@ pub(super) fn tenant(
             .ok(),
         (None, None) => None,
     };
+    if let Some((schema, offset)) = &schema
+        && schema.as_str() == RESERVED_SCHEMA
+    {
+        report.error(
+            *offset,
+            format!("schema \"{schema}\" is kept for the edge's own tables: write another"),
+        );
+    }
     let operator = schema
         .as_ref()
         .is_some_and(|(schema, _)| *schema == neighbourhood.shared_schema);
@@ -652,6 +666,12 @@ pub(super) fn tenant(
 
     let managed_offset = managed.offset();
     let managed = managed.or(true, report);
+    if managed && id.as_ref().is_some_and(|id| id.as_str() == RESERVED_ID) {
+        report.error(
+            id_offset,
+            format!("tenant id \"{RESERVED_ID}\" is kept for the roles of the shared tables: write another"),
+        );
+    }
     let role_offset = anonymous_role.offset();
     let anonymous_role = anonymous_role.get(report);
     match role_offset {
@@ -684,7 +704,19 @@ pub(super) fn tenant(
         resolve_certificate(written, offset, around, report)
     });
     let home = home.get(report).map(|Relation(name)| name);
-    let roles = roles.values(report);
+    let roles = roles.elements(report);
+    for (role, offset) in &roles {
+        // With one login for all tenants, Postgres would let it become any of them.
+        if managed && (role.as_str() == "*" || role.as_str().starts_with("rowhouse_")) {
+            report.error(
+                *offset,
+                format!(
+                    "role \"{role}\" may be another tenant's: write roles of your own, or managed = false \
+                     (a token may name the tenant's own roles anyway)"
+                ),
+            );
+        }
+    }
     let extra_search_path = extra_search_path.values(report);
 
     let id = id?;
@@ -703,7 +735,7 @@ pub(super) fn tenant(
                 Arc::new(limits)
             },
             jwt_secret,
-            roles,
+            roles: roles.into_iter().map(|(role, _)| role).collect(),
             managed,
             anonymous_role,
             extra_search_path,

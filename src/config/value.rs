@@ -7,6 +7,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use schemars::{Schema, json_schema};
+use tokio_postgres::config::TargetSessionAttrs;
 
 use super::{Access, Credentials, Secret, SharedWrite};
 use crate::types::{ClusterId, Host, IdentifierError, MAX_HOST_LEN, RoleName, SchemaName, TenantId};
@@ -251,8 +252,18 @@ impl Scalar for tokio_postgres::Config {
 pub(super) fn parse_url(text: &str) -> Result<tokio_postgres::Config, String> {
     let config =
         tokio_postgres::Config::from_str(text).map_err(|_| "this is no URL of a Postgres server".to_owned())?;
-    if config.get_hosts().is_empty() && config.get_hostaddrs().is_empty() {
+    if config.get_hosts().is_empty() {
         return Err("this URL names no host".into());
+    }
+    // They would be lost: the edge sets its own for each tenant, and connects to the first host that answers.
+    if config.get_options().is_some() {
+        return Err("`options` in this URL would have no effect".into());
+    }
+    if config.get_target_session_attrs() != TargetSessionAttrs::Any {
+        return Err("`target_session_attrs` in this URL would have no effect".into());
+    }
+    if !config.get_hostaddrs().is_empty() {
+        return Err("`hostaddr` in this URL would have no effect".into());
     }
     Ok(config)
 }
@@ -462,6 +473,9 @@ mod tests {
             "",
             "http://db1/app",
             "postgres://user:hunter2@db1:port/app",
+            "postgres://user:hunter2@db1/app?options=-csearch_path%3Dx",
+            "postgres://user:hunter2@db1/app?target_session_attrs=read-write",
+            "hostaddr=127.0.0.1 password=hunter2",
             "password=hunter2 hots=db1",
         ] {
             let message = parse_url(text).unwrap_err();

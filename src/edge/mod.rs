@@ -364,8 +364,9 @@ struct Reloader {
 impl Reloader {
     /// Applies `config`, tells `first`, and then whatever the files become, until `stop`.
     ///
-    /// A change that arrives while another is being applied waits for it only if their clusters are up: a cluster that is
-    /// down is left to its own attempt and never delays the news of others.
+    /// A change that arrives while another is being applied does not wait for it, because a cluster that is down must not
+    /// delay the news of others: the running application is dropped, and the next one goes on from what there is. An event
+    /// that changes nothing drops nothing.
     async fn run(
         self,
         config: Config,
@@ -375,15 +376,18 @@ impl Reloader {
         first: Arc<Notify>,
     ) {
         let mut live = config.tenants.clone();
-        let mut fixed = Fixed::of(&config);
-        let mut failed = config.failed.clone();
+        let started_with = Ground::of(&config);
+        let mut last = config.clone();
         let mut applying = Box::pin(self.apply(config, false));
-        let mut told = false;
+        let mut applied = false;
+        // Until a whole application has looked at every tenant.
+        let mut recheck = false;
         loop {
             let sighup = tokio::select! {
                 () = stop.cancelled() => return,
-                () = &mut applying, if !told => {
-                    told = true;
+                () = &mut applying, if !applied => {
+                    applied = true;
+                    recheck = false;
                     first.notify_one();
                     continue;
                 }
@@ -398,20 +402,36 @@ impl Reloader {
                 Ok(config) => {
                     self.metrics.reload(config.failed.is_empty());
                     // One save is several events: what is still wrong in the same way has been told.
-                    for file in config.failed.iter().filter(|file| !failed.contains(file)) {
+                    for file in config.failed.iter().filter(|file| !last.failed.contains(file)) {
                         error!(file = %file.path.display(), "tenant file not used, the last good state serves on:\n{}", file.errors);
                     }
-                    failed.clone_from(&config.failed);
-                    let now = Fixed::of(&config);
-                    if now != fixed {
-                        warn!("rowhouse.toml changed: all but [defaults] takes effect at the next start");
-                        fixed = now;
+                    for warning in config
+                        .warnings
+                        .iter()
+                        .filter(|warning| !last.warnings.contains(warning))
+                    {
+                        warn!("{warning}");
+                    }
+                    // What tenants mean depends on it, and it is what the running edge stands on.
+                    if Ground::of(&config) != started_with {
+                        let message = "rowhouse.toml: [shared], the ids or the addresses of [clusters] changed: no change of \
+                            the configuration takes effect before the next start";
+                        error!("{message}");
+                        self.operator.set_config_error(Some(message.to_owned()));
+                        continue;
                     }
                     self.operator.set_config_error(None);
-                    live = config.tenants.clone();
-                    // The one before is dropped where it stands: `apply` starts from what there is.
-                    applying = Box::pin(self.apply(config, sighup));
-                    told = false;
+                    if needs_restart(&config, &last) {
+                        warn!("rowhouse.toml changed: all but [defaults] takes effect at the next start");
+                    }
+                    recheck |= sighup;
+                    // A tenant that failed is tried again even if nothing changed, but not while it is being tried.
+                    if applied || sighup || config != last {
+                        live = config.tenants.clone();
+                        last = config.clone();
+                        applying = Box::pin(self.apply(config, recheck));
+                        applied = false;
+                    }
                 }
                 Err(errors) => {
                     self.metrics.reload(false);
@@ -429,24 +449,28 @@ impl Reloader {
     }
 }
 
-/// The part of a configuration that a running edge does not change.
+/// What all tenants of a configuration stand on.
 #[derive(PartialEq)]
-struct Fixed {
-    server: config::Server,
-    tls: Option<config::Tls>,
-    clusters: BTreeMap<ClusterId, config::Cluster>,
+struct Ground {
     shared: config::Shared,
+    clusters: BTreeMap<ClusterId, Endpoint>,
 }
 
-impl Fixed {
+impl Ground {
     fn of(config: &Config) -> Self {
+        let clusters = config.clusters.iter();
         Self {
-            server: config.server.clone(),
-            tls: config.tls.clone(),
-            clusters: config.clusters.clone(),
             shared: config.shared.clone(),
+            clusters: clusters
+                .map(|(id, cluster)| (id.clone(), cluster.endpoint.clone()))
+                .collect(),
         }
     }
+}
+
+/// Whether `new` differs from `old` in what a running edge does not change.
+fn needs_restart(new: &Config, old: &Config) -> bool {
+    new.server != old.server || new.tls != old.tls || new.clusters != old.clusters || new.migrations != old.migrations
 }
 
 /// Reads the configuration on a thread where reading may block.

@@ -93,7 +93,8 @@ impl Server {
         };
         let started = Instant::now();
         let server = Arc::clone(&self);
-        warn!(%cluster, %status, "embedded Postgres ended, starting it again");
+        let log = self.lock().last_log_lines();
+        warn!(%cluster, %status, %log, "embedded Postgres ended, starting it again");
         match spawn_blocking(move || server.lock().revive()).await {
             Ok(Ok(_)) => {
                 info!(%cluster, pid = self.lock().pid(), elapsed = ?started.elapsed(), "embedded Postgres started again");

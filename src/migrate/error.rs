@@ -6,6 +6,7 @@ use std::io;
 use std::path::PathBuf;
 
 use tokio_postgres::Error as PgError;
+use tokio_postgres::error::SqlState;
 
 use crate::types::{SchemaName, TenantId};
 
@@ -84,7 +85,7 @@ pub enum Error {
 }
 
 impl Error {
-    /// Whether the connection, not the statement, is at fault: the same call may succeed on another one.
+    /// Whether the connection or another session is at fault, not the statement: the same call may succeed a moment later.
     #[must_use]
     pub fn is_passing(&self) -> bool {
         let mut cause: Option<&(dyn std::error::Error + 'static)> = match self {
@@ -96,7 +97,7 @@ impl Error {
             if let Some(error) = error.downcast_ref::<PgError>() {
                 return error
                     .as_db_error()
-                    .is_none_or(|error| error.code().code().starts_with("57P"));
+                    .is_none_or(|error| error.code().code().starts_with("57P") || PASSING.contains(error.code()));
             }
             cause = error.source();
         }
@@ -108,6 +109,14 @@ impl Error {
         move |source| Self::Database { step, source }
     }
 }
+
+/// What another session was in the way of.
+const PASSING: [SqlState; 4] = [
+    SqlState::T_R_DEADLOCK_DETECTED,
+    SqlState::T_R_SERIALIZATION_FAILURE,
+    SqlState::LOCK_NOT_AVAILABLE,
+    SqlState::TOO_MANY_CONNECTIONS,
+];
 
 /// Postgres' own words and the SQLSTATE.
 struct Cause<'a>(Option<&'a (dyn StdError + 'static)>);

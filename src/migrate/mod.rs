@@ -9,7 +9,6 @@
 //! | [`rowhouse_ID_owner`](owner_role) | tenant | owns the schema and its tables |
 //! | [`rowhouse_ID_anon`](anonymous_role) | tenant | what `anonymous` says on its own tables; reads the shared ones |
 //! | [`rowhouse_ID_user`](user_role) | tenant | writes its own tables; reads, perhaps writes, the shared ones |
-//!
 //! | [`rowhouse_ID_login`](login_role) | tenant | logs in and becomes the two above; only with [`Credentials::PerTenant`] |
 //! | `rowhouse_shared_login` | cluster | connects to the database; the group of those |
 //!

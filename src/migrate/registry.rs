@@ -8,8 +8,6 @@ use tokio_postgres::error::SqlState;
 use super::Error;
 use crate::types::{SchemaName, TenantId};
 
-/// The schema of the edge's own tables.
-pub(super) const SCHEMA: &str = "rowhouse";
 /// The key of the shared schema's row: no tenant id is empty.
 pub(super) const SHARED_KEY: &str = "";
 

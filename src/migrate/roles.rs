@@ -20,9 +20,6 @@ pub(super) const SHARED_WRITE: &str = "rowhouse_shared_write";
 /// May connect to the database: what tenants' own logins are members of.
 pub(super) const SHARED_LOGIN: &str = "rowhouse_shared_login";
 
-/// The one tenant id whose roles would be the shared ones.
-pub(super) const RESERVED_ID: &str = "shared";
-
 /// The role that owns the tenant's schema and tables, and runs its migrations.
 #[must_use]
 pub fn owner_role(tenant: &TenantId) -> RoleName {

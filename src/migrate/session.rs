@@ -57,10 +57,11 @@ impl<'a> Session<'a> {
     }
 
     /// Undoes everything that belongs to the connection. An error in `result` is more telling than one from here.
-    pub(super) async fn leave(self, result: Result<(), Error>) -> Result<(), Error> {
+    pub(super) async fn leave<T>(self, result: Result<T, Error>) -> Result<T, Error> {
         let left = self.client.batch_execute(RESET).await;
-        result?;
-        left.map_err(Error::at("release the lock of the migrations"))
+        let done = result?;
+        left.map_err(Error::at("release the lock of the migrations"))?;
+        Ok(done)
     }
 
     pub(super) fn client(&self) -> &Client {

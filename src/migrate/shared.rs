@@ -5,7 +5,7 @@ use tokio_postgres::Client;
 use super::roles::{self, EDGE_LOGIN, SHARED_LOGIN, SHARED_OWNER, SHARED_READ, SHARED_WRITE};
 use super::session::{Lock, Session};
 use super::{Error, Migrations, grants, registry};
-use crate::config::Shared;
+use crate::config::{RESERVED_SCHEMA, Shared};
 
 /// The database of an embedded cluster.
 pub const EMBEDDED_DATABASE: &str = "rowhouse";
@@ -54,15 +54,15 @@ pub async fn bootstrap_embedded_database(superuser: &Client) -> Result<(), Error
 }
 
 /// Brings the shared schema of a cluster to its state: group roles, `rowhouse.onboarded`, migrations, rights. Does
-/// nothing when it is there already. Must have succeeded before any [`tenant`](super::tenant) of the cluster.
+/// nothing when it is there already; `true` if it did anything. Must have succeeded before any [`tenant`](super::tenant) of the cluster.
 ///
 /// `client` is the edge's login. After a call that was dropped half-way, close it or use it for another call here.
 ///
 /// # Errors
 ///
 /// Every [`Error`] but those of one tenant.
-pub async fn shared(client: &mut Client, shared: &Shared, migrations: &Migrations) -> Result<(), Error> {
-    if shared.schema.as_str() == registry::SCHEMA {
+pub async fn shared(client: &mut Client, shared: &Shared, migrations: &Migrations) -> Result<bool, Error> {
+    if shared.schema.as_str() == RESERVED_SCHEMA {
         return Err(Error::ReservedSchema(shared.schema.clone()));
     }
     let mut session = Session::enter(client, Lock::Cluster).await?;
@@ -70,11 +70,11 @@ pub async fn shared(client: &mut Client, shared: &Shared, migrations: &Migration
     session.leave(result).await
 }
 
-async fn bring(session: &mut Session<'_>, shared: &Shared, migrations: &Migrations) -> Result<(), Error> {
+async fn bring(session: &mut Session<'_>, shared: &Shared, migrations: &Migrations) -> Result<bool, Error> {
     let digest = migrations.shared_digest(shared);
     // Under the lock, so that a second edge waits for the first one and then finds nothing to do.
     if registry::shared(session.client()).await?.as_ref() == Some(&digest) {
-        return Ok(());
+        return Ok(false);
     }
     let schema = shared.schema.quoted();
     let mut sql = roles::create_sql(&[SHARED_OWNER, SHARED_READ, SHARED_WRITE, SHARED_LOGIN]);
@@ -117,5 +117,6 @@ async fn bring(session: &mut Session<'_>, shared: &Shared, migrations: &Migratio
     let rights = rights.map(|(group, rights)| grants::tables_sql(&shared.schema, SHARED_OWNER, group, rights));
     let mut sql = roles::as_owner(SHARED_OWNER, &rights.concat());
     sql.push_str(&registry::record_sql(registry::SHARED_KEY, &shared.schema, &digest));
-    session.run("grant the shared tables", &sql).await
+    session.run("grant the shared tables", &sql).await?;
+    Ok(true)
 }

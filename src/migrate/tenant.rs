@@ -6,7 +6,7 @@ use tokio_postgres::{Client, Error as PgError};
 use super::roles::{self, SHARED_READ, SHARED_WRITE};
 use super::session::{Lock, Session};
 use super::{Error, Migrations, grants, registry};
-use crate::config::{Access, Shared, SharedWrite, Tenant};
+use crate::config::{Access, RESERVED_ID, RESERVED_SCHEMA, Shared, SharedWrite, Tenant};
 use crate::pool::Credentials;
 use crate::types::RoleName;
 
@@ -29,10 +29,10 @@ pub async fn tenant(
     if !tenant.managed {
         return Ok(());
     }
-    if tenant.id.as_str() == roles::RESERVED_ID {
+    if tenant.id.as_str() == RESERVED_ID {
         return Err(Error::ReservedId(tenant.id.clone()));
     }
-    if tenant.schema.as_str() == registry::SCHEMA {
+    if tenant.schema.as_str() == RESERVED_SCHEMA {
         return Err(Error::ReservedSchema(tenant.schema.clone()));
     }
     let mut session = Session::enter(client, Lock::Tenant(&tenant.id)).await?;

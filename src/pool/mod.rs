@@ -32,12 +32,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dashmap::{DashMap, Entry};
+use tokio::time::sleep;
+use tokio_postgres::Client;
 use tokio_util::sync::CancellationToken;
 
 use crate::types::TenantId;
 
 /// How often idle connections and empty pools are looked at. Nothing depends on it but memory.
 const JANITOR_PERIOD: Duration = Duration::from_secs(1);
+
+/// Who waits for a slot looks this often whether a tenant has gone idle.
+const LOOK_AROUND: Duration = Duration::from_millis(10);
+
+/// A connection that was evicted is closed by the server within milliseconds. Only a server that is slow at it makes one
+/// who waits close a second one.
+const CLOSING: Duration = Duration::from_millis(200);
 
 /// The pools of all tenants, each made when its tenant is first asked for.
 #[derive(Debug, Default)]
@@ -84,17 +93,46 @@ impl Pools {
         }
     }
 
-    /// Closes one idle connection on `cluster`, of the tenant that has most of them, to make room for `waiting`.
-    fn evict_idle(&self, cluster: &Arc<Cluster>, waiting: &TenantId) {
+    /// A connection for onboarding and the like: it takes a slot of the budget like any other, for at most as long as
+    /// the client lives, and an idle connection of a tenant makes room for it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::ClusterSaturated`] after `wait`; the errors of connecting.
+    pub async fn admin(&self, cluster: &Arc<Cluster>, startup: &Startup, wait: Duration) -> Result<Client, Error> {
+        let held = Arc::default();
+        let slot = match cluster.try_slot(&held) {
+            Some(slot) => slot,
+            None => {
+                let evicting = async {
+                    loop {
+                        let pause = self.evict_idle(cluster, None);
+                        sleep(pause).await;
+                    }
+                };
+                tokio::select! {
+                    slot = cluster.slot(&held) => slot?,
+                    () = evicting => return Err(Error::Draining), // it never ends
+                    () = sleep(wait) => return Err(Error::ClusterSaturated { budget: cluster.budget() }),
+                }
+            }
+        };
+        cluster.connect(startup, slot).await
+    }
+
+    /// Closes one idle connection on `cluster`, of the tenant that has most of them, to make room for `waiting`. Returns
+    /// when it is worth to look again: soon if there was none, later if one is closing now.
+    fn evict_idle(&self, cluster: &Arc<Cluster>, waiting: Option<&TenantId>) -> Duration {
         let victim = self
             .pools
             .iter()
-            .filter(|entry| entry.key() != waiting)
+            .filter(|entry| Some(entry.key()) != waiting)
             .map(|entry| (entry.value().evictable(cluster), Arc::clone(entry.value())))
             .filter(|(idle, _)| *idle > 0)
             .max_by_key(|(idle, _)| *idle);
-        if let Some((_, pool)) = victim {
-            pool.evict_one();
+        match victim {
+            Some((_, pool)) if pool.evict_one() => CLOSING,
+            _ => LOOK_AROUND,
         }
     }
 
@@ -109,11 +147,7 @@ impl Pools {
     /// Closes what has been idle for too long and drops empty pools, once a second until `stop`. One task for all
     /// tenants: a cold tenant costs no task, no timer and no connection.
     pub async fn janitor(&self, stop: CancellationToken) {
-        while stop
-            .run_until_cancelled(tokio::time::sleep(JANITOR_PERIOD))
-            .await
-            .is_some()
-        {
+        while stop.run_until_cancelled(sleep(JANITOR_PERIOD)).await.is_some() {
             for pool in self
                 .pools
                 .iter()

@@ -6,6 +6,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::{Sleep, sleep};
@@ -51,6 +52,7 @@ impl Stream {
             Host::Tcp(name) => {
                 let stream = TcpStream::connect((name.as_str(), port)).await?;
                 stream.set_nodelay(true)?;
+                keep_alive(&stream)?;
                 Ok(Self::Tcp(stream))
             }
             Host::Unix(directory) => {
@@ -61,6 +63,21 @@ impl Stream {
             }
         }
     }
+}
+
+/// Has the system notice within half a minute that the other side is gone without a word: a host that lost its power, a
+/// firewall that forgot. Else a connection that waits for an answer would keep its slot for hours.
+fn keep_alive(stream: &TcpStream) -> io::Result<()> {
+    let socket = SockRef::from(stream);
+    let probes = TcpKeepalive::new()
+        .with_time(Duration::from_secs(10))
+        .with_interval(Duration::from_secs(5))
+        .with_retries(3);
+    socket.set_tcp_keepalive(&probes)?;
+    // Probes are sent only while nothing else is on its way: this is for what was sent and never acknowledged.
+    #[cfg(target_os = "linux")]
+    socket.set_tcp_user_timeout(Some(Duration::from_secs(20)))?;
+    Ok(())
 }
 
 impl AsyncRead for Socket {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use bb8::{ManageConnection, Pool, PooledConnection, QueueStrategy};
 use futures_util::FutureExt;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
 use crate::types::RoleName;
 use crate::types::SchemaName;
@@ -32,9 +32,6 @@ const QUEUE_PER_CONNECTION: u32 = 16;
 /// its opening (2.5 ms), short enough that a full house goes round several times within one `checkout_timeout`.
 const SLICE: Duration = Duration::from_millis(20);
 
-/// A waiting request looks this often whether another tenant has gone idle.
-const LOOK_AROUND: Duration = Duration::from_millis(10);
-
 /// What the connections of one tenant are opened with, and how many there may be.
 #[derive(Clone, Debug)]
 pub struct Spec {
@@ -50,7 +47,7 @@ pub struct Spec {
     pub startup: Startup,
     /// The most connections of this tenant, and so the most requests it runs at once.
     pub pool_max: u32,
-    /// The longest wait for a connection, everything included.
+    /// The longest wait for the tenant's turn and for a slot. Opening a connection may take 5 s more.
     pub checkout_timeout: Duration,
     /// The `statement_timeout` that `startup` sets; the edge gives up a little later.
     pub statement_timeout: Duration,
@@ -123,7 +120,8 @@ impl TenantPool {
         }
     }
 
-    /// A connection for one request, within the tenant's `checkout_timeout`.
+    /// A connection for one request. Waits at most the tenant's `checkout_timeout` for its turn and for a slot; opening a
+    /// connection, if none is idle, may take 5 s more.
     ///
     /// `pools` is where idle connections of other tenants are found when the budget is used up. Dropping the future
     /// leaves every line and leaks nothing; a connection that was being opened is closed.
@@ -181,13 +179,17 @@ impl TenantPool {
     async fn wait_for_slot(&self, pools: &Pools, deadline: Instant) -> Result<Found, Error> {
         let slot = self.spec.cluster.slot(&self.held);
         tokio::pin!(slot);
+        let look_around = sleep(Duration::ZERO);
+        tokio::pin!(look_around);
         loop {
-            pools.evict_idle(&self.spec.cluster, &self.spec.tenant);
             tokio::select! {
                 slot = &mut slot => return slot.map(Found::Slot),
                 () = self.returned.notified() => {}
-                () = tokio::time::sleep(LOOK_AROUND) => {}
-                () = tokio::time::sleep_until(deadline) => {
+                () = &mut look_around => {
+                    let pause = pools.evict_idle(&self.spec.cluster, Some(&self.spec.tenant));
+                    look_around.as_mut().reset(Instant::now() + pause);
+                }
+                () = sleep_until(deadline) => {
                     return Err(Error::ClusterSaturated { budget: self.spec.cluster.budget() });
                 }
             }
@@ -268,7 +270,8 @@ impl TenantPool {
     /// and a request in that moment opens one more.
     pub(super) fn close_stale(&self) {
         let idle: Vec<_> = std::iter::from_fn(|| self.try_idle()).collect();
-        for mut connection in idle {
+        // Put back in the opposite order, so that the one used last is again the first to be used.
+        for mut connection in idle.into_iter().rev() {
             if connection.idle() >= self.spec.idle_timeout {
                 connection.retire();
             }

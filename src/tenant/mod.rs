@@ -7,6 +7,7 @@ pub use onboard::{Error as OnboardError, Onboarder};
 pub use registry::Registry;
 
 use std::ops::ControlFlow;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
 use arc_swap::{ArcSwap, ArcSwapOption, ArcSwapWeak};
@@ -74,6 +75,8 @@ pub struct Tenant {
     catalog: ArcSwapOption<Catalog>,
     /// Held while the catalog is loaded, so that a hundred first requests load it once.
     loading: Mutex<()>,
+    /// How often the catalog was to be forgotten: what was loaded before the last time is not kept.
+    forgotten: AtomicU64,
 }
 
 impl Tenant {
@@ -95,6 +98,7 @@ impl Tenant {
             pool: ArcSwapWeak::new(Weak::new()),
             catalog: ArcSwapOption::empty(),
             loading: Mutex::new(()),
+            forgotten: AtomicU64::new(0),
         })
     }
 
@@ -166,6 +170,10 @@ impl Tenant {
         if let Some(role) = &role {
             startup = startup.role(role);
         }
+        // Without a token the claims are the role alone, as PostgREST's are: what reads them as JSON meets no empty text.
+        let claimed = role.as_ref().map_or_else(|| self.cluster.login(), RoleName::as_str);
+        let claims = serde_json::json!({ "role": claimed }).to_string();
+        startup = startup.setting("request.jwt.claims", &claims);
         if let (true, Credentials::PerTenant(passwords)) = (config.managed, self.cluster.credentials()) {
             let login = migrate::login_role(&config.id);
             let password = passwords.of(&login);
@@ -187,6 +195,10 @@ impl Tenant {
     /// Whether a token of this tenant may name `role`.
     #[must_use]
     pub fn permits_role(&self, role: &str) -> bool {
+        // To Postgres that is no role but the way back to the login's own rights.
+        if role == "none" {
+            return false;
+        }
         let own = self.config.managed
             && (role == migrate::user_role(&self.config.id).as_str()
                 || role == migrate::anonymous_role(&self.config.id).as_str());
@@ -215,6 +227,7 @@ impl Tenant {
         if let Some(catalog) = self.catalog.load_full() {
             return Ok(catalog);
         }
+        let forgotten = self.forgotten.load(Ordering::Acquire);
         let mut lease = self.pool(pools).checkout(pools).await?;
         let sql: Arc<str> = catalog::LOAD_SQL.into();
         let schemas = [
@@ -249,11 +262,16 @@ impl Tenant {
         }
         let catalog = store.intern(builder.finish());
         self.catalog.store(Some(Arc::clone(&catalog)));
+        // Compared after it was stored: whoever forgets counts first, so that one of both sees the other.
+        if self.forgotten.load(Ordering::Acquire) != forgotten {
+            self.catalog.store(None);
+        }
         Ok(catalog)
     }
 
     /// Forgets the catalog; the next request loads it again.
     pub(crate) fn forget_catalog(&self) {
+        self.forgotten.fetch_add(1, Ordering::AcqRel);
         self.catalog.store(None);
     }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use futures_util::future::{join, join_all};
 use thiserror::Error;
 use tokio::sync::Mutex;
+use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep};
 use tokio_postgres::Client;
 use tokio_util::sync::CancellationToken;
@@ -189,9 +190,19 @@ impl Onboarder {
     /// may remain.
     async fn attempt(&self, cluster: &Arc<Cluster>, pending: &mut Vec<Arc<Tenant>>) -> Result<(), Error> {
         let dirs = &self.migration_dirs;
-        let migrations = Migrations::load(dirs.shared.as_deref(), dirs.tenant.as_deref())?;
-        let mut client = admin(cluster).await?;
-        migrate::shared(&mut client, &self.shared, &migrations).await?;
+        let (shared_dir, tenant_dir) = (dirs.shared.clone(), dirs.tenant.clone());
+        let migrations = spawn_blocking(move || Migrations::load(shared_dir.as_deref(), tenant_dir.as_deref()))
+            .await
+            .unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))?;
+        let mut client = self.admin(cluster).await?;
+        if migrate::shared(&mut client, &self.shared, &migrations).await? {
+            // Every tenant sees the shared tables, also one that has nothing to do itself.
+            for tenant in self.registry.tenants() {
+                if tenant.config().cluster == *cluster.id() {
+                    tenant.forget_catalog();
+                }
+            }
+        }
         // One query tells who is in the right state already: ten thousand of them cost no more.
         let onboarded: HashMap<TenantId, String> = migrate::onboarded(&client).await?;
         let (ready, todo): (Vec<_>, Vec<_>) = pending.drain(..).partition(|tenant| {
@@ -207,7 +218,7 @@ impl Onboarder {
         let workers = WORKERS.min(cluster.budget() as usize).min(todo.len());
         let queue = std::sync::Mutex::new(todo);
         let first = self.work(cluster, client, &queue, &migrations);
-        let more = (1..workers).map(async |_| match admin(cluster).await {
+        let more = (1..workers).map(async |_| match self.admin(cluster).await {
             Ok(client) => self.work(cluster, client, &queue, &migrations).await,
             Err(_) => Ok(()), // the others do its share
         });
@@ -241,6 +252,12 @@ impl Onboarder {
         Ok(())
     }
 
+    /// A connection as the edge's own login, with no more set than a path that finds nothing by accident.
+    async fn admin(&self, cluster: &Arc<Cluster>) -> Result<Client, pool::Error> {
+        let startup = Startup::new("onboarding").search_path(std::iter::empty::<&SchemaName>());
+        self.pools.admin(cluster, &startup, SLOT_WAIT).await
+    }
+
     fn go_live(&self, tenant: &Arc<Tenant>) {
         tenant.set_state(State::Live);
         self.registry.install(tenant);
@@ -264,14 +281,4 @@ impl Onboarder {
 /// A panic while it is held is impossible (a pop and an append); its data would be whole all the same.
 fn lock<T>(mutex: &std::sync::Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
-}
-
-/// A connection as the edge's own login, with no more set than a path that finds nothing by accident.
-async fn admin(cluster: &Cluster) -> Result<Client, pool::Error> {
-    cluster
-        .admin(
-            &Startup::new("onboarding").search_path(std::iter::empty::<&SchemaName>()),
-            SLOT_WAIT,
-        )
-        .await
 }

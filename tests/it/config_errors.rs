@@ -1039,3 +1039,52 @@ fn committed_schemas_are_those_of_the_types() {
         );
     }
 }
+
+#[test]
+fn names_that_are_the_edges_own_are_refused() {
+    let project = Project::new();
+    for (tenant, expected) in [
+        (
+            "[tenants.shared]\nhosts = [\"a.example.com\"]\n",
+            "1:10: tenant id \"shared\" is kept for the roles of the shared tables: write another",
+        ),
+        (
+            "[tenants.a]\nhosts = [\"a.example.com\"]\nschema = \"rowhouse\"\n",
+            "3:10: schema \"rowhouse\" is kept for the edge's own tables: write another",
+        ),
+        (
+            "[tenants.a]\nhosts = [\"a.example.com\"]\nroles = [\"editor\", \"*\"]\n",
+            "3:20: role \"*\" may be another tenant's: write roles of your own, or managed = false (a token may name the \
+             tenant's own roles anyway)",
+        ),
+        (
+            "[tenants.a]\nhosts = [\"a.example.com\"]\nroles = [\"rowhouse_adm_user\"]\n",
+            "3:10: role \"rowhouse_adm_user\" may be another tenant's: write roles of your own, or managed = false (a token \
+             may name the tenant's own roles anyway)",
+        ),
+    ] {
+        project.tenant("x", tenant);
+        let report = project.load().unwrap().report().to_string();
+        assert!(report.ends_with(&format!("x.toml:{expected}")), "{report}");
+    }
+}
+
+#[test]
+fn many_tenants_on_one_login_are_warned_about() {
+    let project = Project::new();
+    let tenants: String = (0..500)
+        .map(|n| format!("[tenants.t{n}]\nhosts = [\"t{n}.example.com\"]\n"))
+        .collect();
+    project.tenant("all", tenants);
+    assert_eq!(project.load().unwrap().warnings, Vec::<String>::new());
+    project.write(
+        "config/rowhouse.toml",
+        "[clusters.main]\nembedded = true\ncredentials = \"shared\"\n",
+    );
+    let warnings = project.load().unwrap().warnings;
+    assert_eq!(warnings.len(), 1);
+    assert!(
+        warnings[0].starts_with("500 tenants share the login of cluster `main`"),
+        "{warnings:?}"
+    );
+}

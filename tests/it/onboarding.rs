@@ -234,7 +234,9 @@ async fn a_reload_brings_new_migrations_to_tenants_that_are_served() {
         assert_eq!(street.get("cliente2.localhost", path).await.status, 400);
         street.write_migration("shared/V2__motto.sql", "CREATE TABLE motto (id int PRIMARY KEY)");
         street.write_migration("tenant/V3__priority.sql", "ALTER TABLE mylist ADD priority int");
+        // A change of files right behind it must not make the edge forget that all tenants are to be looked at.
         street.edge().reload();
+        street.write("acme.toml", &tenant("acme"));
         for host in ["cliente.localhost", "cliente2.localhost"] {
             until(LIVE, "the new column", async || {
                 street.get(host, path).await.status == 200
@@ -251,4 +253,58 @@ async fn a_reload_brings_new_migrations_to_tenants_that_are_served() {
         }
     };
     under_load(&street, "cliente.localhost", work).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_new_shared_table_is_seen_by_tenants_that_have_nothing_to_do_themselves() {
+    let street = Street::example().await;
+    assert_eq!(street.get("cliente.localhost", "/api/motto").await.status, 404);
+    street.write_migration("shared/V2__motto.sql", "CREATE TABLE motto (id int PRIMARY KEY)");
+    // Brought in by somebody else's onboarding, without a signal.
+    street.write("acme.toml", &tenant("acme"));
+    answer(&street, "acme.localhost", 200).await;
+    for host in ["cliente.localhost", "cliente2.localhost", "adm.localhost"] {
+        let reply = street.get(host, "/api/motto").await;
+        assert_eq!((reply.status, reply.body.as_str()), (200, "[]"), "{host}: {reply:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_all_tenants_stand_on_changes_at_the_next_start_only() {
+    let mut street = Street::example().await;
+    let toml = street.rowhouse_toml();
+    // The neighbour's schema as the shared one would give it the operator's rights at once.
+    for change in [
+        "[shared]\nschema = \"cliente\"\n",
+        "[clusters.other]\nembedded = true\n",
+    ] {
+        street.write_rowhouse_toml(&format!("{toml}{change}"));
+        until(LIVE, "the message", async || {
+            street.status().await["config_errors"]
+                .to_string()
+                .contains("before the next start")
+        })
+        .await;
+        let reply = street.get("cliente.localhost", "/").await;
+        assert!(reply.body.contains("mylist"), "{change}: {reply:?}");
+        let rights = "SELECT pg_has_role('rowhouse_cliente_user', 'rowhouse_shared_write', 'member')";
+        let row = street.superuser().await.query_one(rights, &[]).await.unwrap();
+        assert!(!row.get::<_, bool>(0), "{change}");
+    }
+    street.write_rowhouse_toml(&toml);
+    street.write("acme.toml", &tenant("acme"));
+    answer(&street, "acme.localhost", 200).await;
+    assert_eq!(street.status().await["config_errors"].to_string(), "[]");
+    street.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn idle_connections_make_room_for_a_new_tenant() {
+    let street = Street::with_budget(3, "", EXAMPLE).await;
+    for host in ["adm.localhost", "cliente.localhost", "cliente2.localhost"] {
+        assert_eq!(street.get(host, "/api/beforeidie").await.status, 200);
+    }
+    assert_eq!(street.status().await["clusters"]["main"]["in_use"], 3);
+    street.write("acme.toml", &tenant("acme"));
+    answer(&street, "acme.localhost", 200).await;
 }

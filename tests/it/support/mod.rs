@@ -249,6 +249,14 @@ impl Street {
         fs::rename(tenants.join(format!(".{name}.part")), tenants.join(name)).unwrap();
     }
 
+    pub fn rowhouse_toml(&self) -> String {
+        fs::read_to_string(self.dir.path().join("config/rowhouse.toml")).unwrap()
+    }
+
+    pub fn write_rowhouse_toml(&self, text: &str) {
+        fs::write(self.dir.path().join("config/rowhouse.toml"), text).unwrap();
+    }
+
     /// Adds a migration: `tenant/V3__words.sql`.
     pub fn write_migration(&self, name: &str, sql: &str) {
         fs::write(self.dir.path().join("migrations").join(name), sql).unwrap();
