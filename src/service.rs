@@ -121,9 +121,25 @@ impl Service {
     ) -> Result<Response<Body>, Error> {
         tracing::Span::current().record("tenant", tenant.config().id.as_str());
         let path = request.uri().path().to_owned();
-        match Path::parse(&path)? {
-            Path::Asset(_) if path == pages::style_path() => Ok(response::stylesheet()),
-            Path::Asset(_) | Path::Admin => Err(router::Error::InvalidPath.into()),
+        let found = Path::parse(&path).and_then(|found| match found {
+            // The stylesheet is the only file there is, and the console is not built.
+            Path::Asset(_) | Path::Admin if path != pages::style_path() => Err(router::Error::InvalidPath),
+            found => Ok(found),
+        });
+        let found = match found {
+            Err(error) if takes_html(request.headers()) => {
+                return Ok(failure_page(tenant, &request, id, &error.into()));
+            }
+            found => found?,
+        };
+        match found {
+            Path::Asset(_) | Path::Admin => match *request.method() {
+                Method::GET | Method::HEAD => Ok(response::stylesheet()),
+                _ => Err(Error::Method {
+                    method: request.method().clone(),
+                    allow: "GET, HEAD",
+                }),
+            },
             Path::ApiRoot => Err(Error::NoRoot),
             Path::Api { relation } => {
                 serving(tenant)?;
@@ -131,10 +147,7 @@ impl Service {
             }
             page @ (Path::Home | Path::Page { .. }) => {
                 let result = self.page(tenant, &page, &request).await;
-                Ok(result.unwrap_or_else(|error| {
-                    error.log();
-                    failure_page(tenant, &request, id, &Problem::from(&error))
-                }))
+                Ok(result.unwrap_or_else(|error| failure_page(tenant, &request, id, &error)))
             }
         }
     }
@@ -345,7 +358,7 @@ impl Service {
         self.metrics.checkout(started.elapsed());
         let settings = caller.settings();
         let access = match commit {
-            None if settings.is_empty() => Access::Read,
+            None if settings.is_empty() && !plan.runs_code => Access::Read,
             _ => Access::Transaction {
                 writes: commit.is_some(),
                 settings: &settings,
@@ -448,6 +461,12 @@ fn takes_json(headers: &HeaderMap) -> Result<(), Error> {
     }
 }
 
+/// Whether the client says that it takes pages, as browsers do.
+fn takes_html(headers: &HeaderMap) -> bool {
+    let mut given = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    given.any(|value| value.contains("text/html"))
+}
+
 fn host(request: &Request<Incoming>) -> &str {
     let authority = request.uri().authority().map(http::uri::Authority::as_str);
     authority
@@ -455,7 +474,10 @@ fn host(request: &Request<Incoming>) -> &str {
         .unwrap_or_default()
 }
 
-fn failure_page(tenant: &Tenant, request: &Request<Incoming>, id: &str, problem: &Problem) -> Response<Body> {
+/// What went wrong, for a person; this is where it is logged.
+fn failure_page(tenant: &Tenant, request: &Request<Incoming>, id: &str, error: &Error) -> Response<Body> {
+    error.log();
+    let problem = Problem::from(error);
     let page = pages::Failure {
         status: problem.status.as_u16(),
         title: problem.status.canonical_reason().unwrap_or("Error"),

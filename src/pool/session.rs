@@ -24,6 +24,11 @@ const STATEMENTS_MAX: usize = 128;
 /// The edge waits this much longer than `statement_timeout` before it gives a statement up.
 const DEADLINE_SLACK: Duration = Duration::from_millis(250);
 
+/// What a tenant's functions may have set for the session (`set_config(…, false)`) would hold for whoever comes next, with
+/// or without a token: so it goes back to what the startup message said. `RESET ALL` leaves the role alone (manual, RESET).
+const COMMIT: &str = "COMMIT; RESET ROLE; RESET ALL";
+const ROLLBACK: &str = "ROLLBACK; RESET ROLE; RESET ALL";
+
 /// One statement to run.
 #[derive(Debug)]
 pub struct Call<'a> {
@@ -38,7 +43,8 @@ pub struct Call<'a> {
 /// How a statement runs.
 #[derive(Clone, Copy, Debug)]
 pub enum Access<'a> {
-    /// By itself and read-only: a tenant's connections are opened with `default_transaction_read_only = on`.
+    /// By itself and read-only: a tenant's connections are opened with `default_transaction_read_only = on`. For what runs
+    /// no code of the tenant's own; nothing is reset after it.
     Read,
     /// In a transaction of its own.
     Transaction {
@@ -232,7 +238,7 @@ impl Session {
             // Polled in order, so sent in order; the driver writes them out together. What fails makes all that follow
             // fail, and COMMIT then rolls back.
             let (begun, configured, executed, committed) =
-                join4(begun, configured, executed, batch(client, "COMMIT")).await;
+                join4(begun, configured, executed, batch(client, COMMIT)).await;
             begun.and(configured)?;
             let done = executed?;
             committed?;
@@ -243,11 +249,11 @@ impl Session {
         let outcome = begun.and(configured).and(executed);
         match outcome {
             Ok(done) if !done.stopped => {
-                batch(client, "COMMIT").await?;
+                batch(client, COMMIT).await?;
                 Ok(done)
             }
             outcome => {
-                batch(client, "ROLLBACK").await?;
+                batch(client, ROLLBACK).await?;
                 outcome
             }
         }

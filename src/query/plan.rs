@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::catalog::{Catalog, Column, Relation, Scope};
+use crate::catalog::{Catalog, Column, Relation, RelationKind, Scope};
 use crate::encode;
 use crate::encode::Encoding;
 
@@ -23,6 +23,8 @@ pub struct Plan {
     pub output_columns: Vec<OutputColumn>,
     /// Whose relation it is.
     pub scope: Scope,
+    /// Whether reading it runs functions of the tenant's own, as a view may.
+    pub runs_code: bool,
     /// The most rows a read returns; 0 for a write.
     pub limit: u64,
     /// Rows that a read skips.
@@ -210,6 +212,7 @@ impl<'c> Outputs<'c> {
             columns: self.encoded.into(),
             output_columns: self.described,
             scope: relation.scope,
+            runs_code: relation.kind == RelationKind::View,
             limit: 0,
             offset: 0,
         }

@@ -12,7 +12,7 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio_postgres::error::SqlState;
 
-use crate::support::{Street, token, until};
+use crate::support::{EXAMPLE, Street, token, until};
 
 /// One connection that stays open between requests, to whichever host each of them names.
 struct KeepAlive {
@@ -134,6 +134,91 @@ async fn a_tenants_role_cannot_read_another_schema_by_its_full_name() {
             );
         }
         superuser.batch_execute("RESET ROLE").await.unwrap();
+    }
+}
+
+/// 1. A trigger or a view of the tenant sets something for the whole session: `set_config(…, false)`.
+/// 2. The connection goes back to the pool, and the next request gets the same one.
+/// 3. It must run as if nothing had been set: else a request without a token writes, or reads elsewhere.
+#[tokio::test]
+async fn what_a_tenants_functions_set_for_the_session_is_gone_for_the_next_request() {
+    const POISONS: [(&str, &str); 8] = [
+        ("role", "none"),
+        ("role", "rowhouse_cliente_user"),
+        ("search_path", "public"),
+        ("statement_timeout", "0"),
+        ("TimeZone", "Asia/Tokyo"),
+        ("default_transaction_read_only", "off"),
+        ("request.jwt.claims", "{\"role\":\"boss\"}"),
+        ("my.own", "x"),
+    ];
+    let street = Street::start("[defaults]\npool_max = 1", EXAMPLE).await;
+    let superuser = street.superuser().await;
+    superuser
+        .batch_execute(
+            "SET search_path = cliente;
+             CREATE VIEW session AS SELECT pg_backend_pid() AS pid, current_user::text AS role,
+                 (SELECT json_object_agg(name, setting ORDER BY name) FROM pg_settings WHERE source = 'session') AS set,
+                 current_setting('search_path') AS path, current_setting('request.jwt.claims') AS claims,
+                 current_setting('my.own', true) AS own;
+             CREATE TABLE poison (name text PRIMARY KEY, value text);
+             CREATE FUNCTION poison() RETURNS trigger LANGUAGE plpgsql AS
+                 $$ BEGIN PERFORM set_config(NEW.name, NEW.value, false); RETURN NEW; END $$;
+             CREATE TRIGGER poison AFTER INSERT ON poison FOR EACH ROW EXECUTE FUNCTION poison();
+             GRANT SELECT ON session TO rowhouse_cliente_anon;
+             GRANT INSERT ON poison TO rowhouse_cliente_user;",
+        )
+        .await
+        .unwrap();
+    for (number, (name, value)) in POISONS.iter().enumerate() {
+        let view = format!(
+            "CREATE VIEW cliente.poison{number} AS SELECT set_config('{name}', '{value}', false) AS set;
+             GRANT SELECT ON cliente.poison{number} TO rowhouse_cliente_anon"
+        );
+        superuser.batch_execute(&view).await.unwrap();
+    }
+    street.edge().reload();
+    let clean = async || {
+        let reply = street.get("cliente.localhost", "/api/session").await;
+        assert_eq!(reply.status, 200, "{reply:?}");
+        let mut row = reply.json()[0].clone();
+        // A setting of one's own leaves an empty text behind; nobody else's is concerned.
+        row["own"] = (row["own"] == "x").into();
+        row
+    };
+    until(Duration::from_secs(3), "the views", async || {
+        street.get("cliente.localhost", "/api/session").await.status == 200
+    })
+    .await;
+    let before = clean().await;
+    for (number, (name, value)) in POISONS.into_iter().enumerate() {
+        let read = street
+            .get("cliente.localhost", &format!("/api/poison{number}?select=set"))
+            .await;
+        assert_eq!(read.status, 200, "{name}: {read:?}");
+        assert_eq!(clean().await, before, "{name} = {value} by a view");
+        let body = serde_json::json!({ "name": name, "value": value }).to_string();
+        let path = "/api/poison";
+        let headers = [
+            ("Authorization", &*format!("Bearer {}", token("cliente"))),
+            ("Content-Type", "application/json"),
+        ];
+        let written = street.send("POST", "cliente.localhost", path, &headers, &body).await;
+        if written.status != 201 {
+            // The same name again: refused by the key, and rolled back.
+            assert_eq!((name, written.status), ("role", 409), "{written:?}");
+        }
+        assert_eq!(clean().await, before, "{name} = {value} by a trigger");
+        let anonymous = street
+            .send(
+                "POST",
+                "cliente.localhost",
+                "/api/mylist",
+                &headers[1..],
+                r#"{"text":"x"}"#,
+            )
+            .await;
+        assert_eq!(anonymous.status, 401, "{name} = {value}: {anonymous:?}");
     }
 }
 

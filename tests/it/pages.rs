@@ -187,3 +187,26 @@ async fn text_of_rows_and_names_is_never_markup() {
     assert_eq!(json.json()[0]["text"], "<script>alert(1)</script>");
     assert_eq!(json.header("content-type"), Some("application/json; charset=utf-8"));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_browser_is_shown_a_page_whatever_it_asks_for() {
+    let street = Street::example().await;
+    for path in ["/nothing", "/mylist/1", "/-/x", "/%00", "/admin/", "/a//b"] {
+        let browser = [("Accept", "text/html,application/xhtml+xml,*/*;q=0.8")];
+        let page = street.send("GET", CLIENTE, path, &browser, "").await;
+        is_page(&page, 404);
+        let id = page.header("x-request-id").unwrap();
+        assert!(page.body.contains(id), "{path}: {page:?}");
+    }
+    let program = street.get(CLIENTE, "/mylist/1").await;
+    assert_eq!((program.status, program.code().as_str()), (404, "PGRST125"));
+    let style = street.get(CLIENTE, "/").await.body;
+    let style = style
+        .split('"')
+        .find(|text| text.starts_with("/-/style"))
+        .unwrap()
+        .to_owned();
+    assert_eq!(street.get(CLIENTE, &style).await.status, 200);
+    let posted = street.send("POST", CLIENTE, &style, &[], "").await;
+    assert_eq!((posted.status, posted.header("allow")), (405, Some("GET, HEAD")));
+}
