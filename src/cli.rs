@@ -21,8 +21,8 @@ use crate::embedded;
 use crate::identity;
 use crate::identity::Key;
 use crate::migrate;
-use crate::server::Signals;
 use crate::server::throwaway::Throwaway;
+use crate::server::{Signal, Signals};
 use crate::trace;
 use crate::types::TenantId;
 
@@ -178,17 +178,29 @@ fn not_started(error: &StartError) -> ExitCode {
     }
 }
 
+/// Starts an edge, unless a signal says stop before it is ready: then whatever was started ends with this.
+async fn start(options: Options, signals: &mut Signals) -> Result<Edge, ExitCode> {
+    let stop = async { while signals.next().await != Signal::Stop {} };
+    tokio::select! {
+        started = Edge::start(options) => started.map_err(|error| not_started(&error)),
+        () = stop => {
+            eprintln!("rowhouse: stopped before it was ready");
+            Err(ExitCode::SUCCESS)
+        }
+    }
+}
+
 async fn serve(options: Options) -> ExitCode {
-    let signals = match Signals::listen() {
+    let mut signals = match Signals::listen() {
         Ok(signals) => signals,
         Err(error) => return failed(&format!("cannot listen for signals: {error}")),
     };
-    match Edge::start(options).await {
+    match start(options, &mut signals).await {
         Ok(edge) => {
             tracing::info!(listen = %edge.address(), operator = %edge.operator_address(), "serving");
             finished(edge.run(signals).await)
         }
-        Err(error) => not_started(&error),
+        Err(status) => status,
     }
 }
 
@@ -201,7 +213,7 @@ fn finished(clean: bool) -> ExitCode {
 }
 
 async fn run_demo(config_dir: PathBuf, listen: Listen, data: Option<PathBuf>, tls: Option<SocketAddr>) -> ExitCode {
-    let signals = match Signals::listen() {
+    let mut signals = match Signals::listen() {
         Ok(signals) => signals,
         Err(error) => return failed(&format!("cannot listen for signals: {error}")),
     };
@@ -245,9 +257,9 @@ async fn run_demo(config_dir: PathBuf, listen: Listen, data: Option<PathBuf>, tl
         jwt_secret: Some(key.clone()),
         ..Options::default()
     };
-    let edge = match Edge::start(options).await {
+    let edge = match start(options, &mut signals).await {
         Ok(edge) => edge,
-        Err(error) => return not_started(&error),
+        Err(status) => return status,
     };
     for (id, cluster) in edge.clusters() {
         let embedded = config
@@ -309,7 +321,7 @@ fn print_welcome(edge: &Edge, config: &Config, key: &config::Secret, certificate
         if let (Some(made), Some(tls)) = (certificate, edge.tls_address()) {
             let tls_port = tls.port();
             println!(
-                "  curl --cacert {} --resolve {host}:{tls_port}:127.0.0.1 https://{host}:{tls_port}/api/{home}?limit=1",
+                "  curl --cacert {} --resolve {host}:{tls_port}:127.0.0.1 'https://{host}:{tls_port}/api/{home}?limit=1'",
                 made.ca.display()
             );
         }

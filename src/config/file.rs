@@ -158,7 +158,7 @@ pub(super) struct Defaults {
     /// What a request without a token may do with the tenant's own tables.
     #[schemars(extend("default" = "read"))]
     pub(super) anonymous: Field<Access>,
-    /// The most rows one response may hold; a larger result is cut here.
+    /// The most rows a read may answer with; a larger result is cut here.
     #[schemars(extend("default" = LIMITS.max_rows))]
     pub(super) max_rows: Field<NonZeroU32>,
 }
@@ -215,7 +215,7 @@ pub(super) struct Tenant {
     pub(super) idle_timeout: Field<Duration>,
     /// What a request without a token may do with this tenant's own tables. Default: that of `[defaults]`.
     pub(super) anonymous: Field<Access>,
-    /// The most rows one response may hold; a larger result is cut here. Default: that of `[defaults]`.
+    /// The most rows a read may answer with; a larger result is cut here. Default: that of `[defaults]`.
     pub(super) max_rows: Field<NonZeroU32>,
 
     /// Environment variable with this tenant's HS256 key, at least 32 bytes.

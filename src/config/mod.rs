@@ -188,7 +188,7 @@ pub struct Limits {
     pub lock_timeout: Duration,
     /// How long an unused connection is kept. Default: 60 s.
     pub idle_timeout: Duration,
-    /// The most rows one response may hold; a larger result is cut here. Default: 1,000.
+    /// The most rows a read may answer with; a larger result is cut here. Default: 1,000.
     pub max_rows: NonZeroU32,
     /// What a request without a token may do. Default: read.
     pub anonymous: Access,

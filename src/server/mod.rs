@@ -16,7 +16,7 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 
 pub use listener::{Error as ListenerError, Listener};
-pub use shutdown::{Shutdown, Signals};
+pub use shutdown::{Shutdown, Signal, Signals};
 
 mod activity;
 mod connection;
