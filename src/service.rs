@@ -22,6 +22,7 @@ use crate::identity::{Claims, Key};
 use crate::metrics::Metrics;
 use crate::pages;
 use crate::pool::{Access, Call, Commit, Pools};
+use crate::query;
 use crate::query::{Body as QueryBody, Output, Plan, Preferences, Query, Return, plan};
 use crate::response;
 use crate::response::{Problem, Written};
@@ -163,11 +164,11 @@ impl Service {
         let head = parts.method == Method::HEAD;
         if !matches!(
             parts.method,
-            Method::GET | Method::HEAD | Method::POST | Method::PATCH | Method::DELETE
+            Method::GET | Method::HEAD | Method::POST | Method::PUT | Method::PATCH | Method::DELETE
         ) {
             return Err(Error::Method {
                 method: parts.method,
-                allow: "GET, HEAD, POST, PATCH, DELETE",
+                allow: "GET, HEAD, POST, PUT, PATCH, DELETE",
             });
         }
         takes_json(&parts.headers)?;
@@ -182,10 +183,10 @@ impl Service {
                 tenant.config().limits.max_rows.get(),
                 Output::Json,
             )?;
-            let (bytes, rows) = self.rows(tenant, &plan, &caller, None).await?;
+            let rows = self.rows(tenant, &plan, &caller, None).await?;
             return Ok(response::read(
-                if head { Bytes::new() } else { bytes },
-                rows,
+                if head { Bytes::new() } else { rows.json },
+                rows.count,
                 plan.offset,
             ));
         }
@@ -193,12 +194,19 @@ impl Service {
         let preferences = Preferences::parse(values.iter().filter_map(|value| value.to_str().ok()));
         let returning = preferences.returning == Some(Return::Representation);
         // The body is read before a connection is asked for: a slow client holds none.
-        let (what, plan) = match parts.method {
+        let (mut what, plan) = match parts.method {
             Method::POST => {
                 let body = self.body(&parts.headers, body).await?;
                 (
                     Written::Inserted,
                     plan::insert(&query, &QueryBody::parse(&body)?, &catalog, relation, returning)?,
+                )
+            }
+            Method::PUT => {
+                let body = self.body(&parts.headers, body).await?;
+                (
+                    Written::Replaced,
+                    plan::put(&query, &QueryBody::parse(&body)?, &catalog, relation, returning)?,
                 )
             }
             Method::PATCH => {
@@ -216,11 +224,19 @@ impl Service {
         } else {
             Commit::Pipelined
         };
-        let (bytes, rows) = self.rows(tenant, &plan, &caller, Some(commit)).await?;
+        let rows = self.rows(tenant, &plan, &caller, Some(commit)).await?;
+        if what == Written::Replaced {
+            match rows.count {
+                // Nothing has happened then: the body's key is not the one of the filters.
+                0 => return Err(query::Error::PutPayload.into()),
+                _ if rows.created > 0 => what = Written::Inserted,
+                _ => {}
+            }
+        }
         let applied = preferences.applied();
         Ok(response::written(
             what,
-            returning.then_some((bytes, rows)),
+            returning.then_some((rows.json, rows.count)),
             applied.as_deref(),
         ))
     }
@@ -298,11 +314,16 @@ impl Service {
         plan: &Plan,
         caller: &Caller,
         commit: Option<Commit>,
-    ) -> Result<(Bytes, u64), Error> {
+    ) -> Result<Rows, Error> {
+        let width = plan.columns.len();
         let mut encoder = JsonRows::new(Arc::clone(&plan.columns), 0);
+        let mut created = 0;
         let mut failure = None;
         self.run(tenant, plan, caller, commit, |row| {
-            match encoder.row(row.values()) {
+            if plan.tells_created && row.values().nth(width) == Some(Some(&[1])) {
+                created += 1;
+            }
+            match encoder.row(row.values().take(width)) {
                 Ok(()) if encoder.len() <= MAX_RESPONSE => return ControlFlow::Continue(()),
                 Ok(()) => failure = Some(Error::ResponseTooLarge { limit: MAX_RESPONSE }),
                 Err(error) => failure = Some(error.into()),
@@ -313,8 +334,12 @@ impl Service {
         match failure {
             Some(error) => Err(error),
             None => {
-                let rows = encoder.rows();
-                Ok((encoder.finish(), rows))
+                let count = encoder.rows();
+                Ok(Rows {
+                    json: encoder.finish(),
+                    count,
+                    created,
+                })
             }
         }
     }
@@ -407,6 +432,14 @@ impl Service {
             }
         }
     }
+}
+
+/// The rows of a statement.
+struct Rows {
+    json: Bytes,
+    count: u64,
+    /// How many of them were not there before; counted for PUT only.
+    created: u64,
 }
 
 /// Who asks; none for a request without a token.

@@ -44,6 +44,15 @@ pub enum Error {
         /// The unknown name.
         column: String,
     },
+    /// A `PUT` whose filters do not name one row by its whole primary key.
+    #[error("Filters must include all and only primary key columns with 'eq' operators")]
+    PutFilters,
+    /// A `PUT` with `limit` or `offset`.
+    #[error("limit/offset querystring parameters are not allowed for PUT")]
+    PutRange,
+    /// A `PUT` whose body is not the one row that the filters name.
+    #[error("Payload values do not match URL in primary key column(s)")]
+    PutPayload,
     /// The tenant has no such relation.
     #[error("Could not find the table '{0}' in the schema cache")]
     Relation(String),
@@ -57,6 +66,9 @@ impl Error {
             Self::Syntax { .. } => "PGRST100",
             Self::Json | Self::Keys => "PGRST102",
             Self::Range(_) => "PGRST103",
+            Self::PutFilters => "PGRST105",
+            Self::PutRange => "PGRST114",
+            Self::PutPayload => "PGRST115",
             Self::BodyColumn { .. } => "PGRST204",
             Self::Relation(_) => "PGRST205",
             Self::Column { .. } => "42703",
@@ -75,7 +87,14 @@ impl Error {
         match self {
             Self::Syntax { details, .. } => Some(details),
             Self::Range(details) => Some(details),
-            Self::Json | Self::Keys | Self::Column { .. } | Self::BodyColumn { .. } | Self::Relation(_) => None,
+            Self::Json
+            | Self::Keys
+            | Self::Column { .. }
+            | Self::BodyColumn { .. }
+            | Self::PutFilters
+            | Self::PutRange
+            | Self::PutPayload
+            | Self::Relation(_) => None,
         }
     }
 

@@ -4,7 +4,7 @@
 //! client sent; the functions of [`plan`] look every name up and return a [`plan::Plan`]. `sql.rs` writes the SQL,
 //! which never holds text of the client. `tests/fixtures/query` shows requests and their statements.
 //!
-//! Built so far: column choice with alias and cast, filters, order, limit, offset, insert, update and delete. The rest
+//! Built so far: column choice with alias and cast, filters, order, limit, offset, insert, put, update and delete. The rest
 //! of the dialect is refused with the part that was not understood, never ignored.
 
 mod body;
@@ -76,6 +76,7 @@ mod tests {
         match method {
             "GET" => plan::read(&query, &catalog(), relation, 1000, output),
             "POST" => plan::insert(&query, &body()?, &catalog(), relation, returning),
+            "PUT" => plan::put(&query, &body()?, &catalog(), relation, returning),
             "PATCH" => plan::update(&query, &body()?, &catalog(), relation, returning),
             "DELETE" => plan::delete(&query, &catalog(), relation, returning),
             _ => unreachable!("method {method}"),

@@ -13,6 +13,8 @@ pub struct Query {
     pub(super) order: Vec<Sort>,
     pub(super) limit: Option<u64>,
     pub(super) offset: u64,
+    /// Whether `limit` or `offset` was sent.
+    pub(super) ranged: bool,
     pub(super) columns: Option<Vec<String>>,
 }
 
@@ -40,6 +42,16 @@ pub(super) struct Filter {
     pub(super) column: String,
     pub(super) negated: bool,
     pub(super) condition: Condition,
+}
+
+impl Filter {
+    /// The value of `eq.value`.
+    pub(super) fn equal_to(&self) -> Option<&str> {
+        match &self.condition {
+            Condition::Compare("=", value) if !self.negated => Some(value),
+            _ => None,
+        }
+    }
 }
 
 /// What a filter asks of its column.
@@ -110,6 +122,7 @@ impl Query {
         }
         query.select = select.unwrap_or_default();
         query.order = order.unwrap_or_default();
+        query.ranged = limit.is_some() || offset.is_some();
         query.limit = limit;
         query.offset = offset.unwrap_or_default();
         Ok(query)

@@ -23,6 +23,8 @@ pub struct Plan {
     pub output_columns: Vec<OutputColumn>,
     /// Whose relation it is.
     pub scope: Scope,
+    /// Whether each row has one more value than there are columns: whether it was created, as a boolean.
+    pub tells_created: bool,
     /// Whether reading it runs functions of the tenant's own, as a view may.
     pub runs_code: bool,
     /// The most rows a read returns; 0 for a write.
@@ -93,6 +95,44 @@ pub fn insert(query: &Query, body: &Body, catalog: &Catalog, relation: &str, ret
         sql::insert(relation, &columns, body.text(), &outputs.expressions)
     };
     Ok(outputs.plan(relation, sql))
+}
+
+/// The row that the filters name by its whole primary key becomes the body's one object, or is made of it (PostgREST,
+/// "Upsert: PUT"). Columns that the body does not name keep their value, or get their default. The statement returns one
+/// row, the selected columns with `returning`, and behind them whether it was created; no row if the body has another key.
+///
+/// # Errors
+///
+/// As [`insert`]; [`Error::PutFilters`], [`Error::PutRange`], [`Error::PutPayload`].
+pub fn put(query: &Query, body: &Body, catalog: &Catalog, relation: &str, returning: bool) -> Result<Plan, Error> {
+    let relation = find(catalog, relation)?;
+    let outputs = Outputs::returning(query, relation, returning)?;
+    if query.ranged {
+        return Err(Error::PutRange);
+    }
+    let filters = filters(query, relation)?;
+    let mut key = Vec::new();
+    for &at in &relation.primary_key {
+        let column = &relation.columns[at];
+        let mut named = filters.iter().filter(|(filtered, _)| filtered.name == column.name);
+        match (named.next(), named.next()) {
+            (Some((_, filter)), None) => key.push((column, filter.equal_to().ok_or(Error::PutFilters)?)),
+            _ => return Err(Error::PutFilters),
+        }
+    }
+    if key.is_empty() || key.len() != filters.len() {
+        return Err(Error::PutFilters);
+    }
+    let columns = written(query, body, relation)?;
+    let in_body = |(column, _): &(&Column, &str)| columns.iter().any(|written| written.name == column.name);
+    if body.rows() != 1 || !key.iter().all(in_body) {
+        return Err(Error::PutPayload);
+    }
+    let sql = sql::put(relation, &columns, body.text(), &key, &outputs.expressions);
+    Ok(Plan {
+        tells_created: true,
+        ..outputs.plan(relation, sql)
+    })
 }
 
 /// An update of the rows that pass the filters, all rows without one, to the values of the body's first object.
@@ -212,6 +252,7 @@ impl<'c> Outputs<'c> {
             columns: self.encoded.into(),
             output_columns: self.described,
             scope: relation.scope,
+            tells_created: false,
             runs_code: relation.kind == RelationKind::View,
             limit: 0,
             offset: 0,

@@ -7,7 +7,7 @@
 
 use std::fmt::Write as _;
 
-use crate::catalog::{Column, Relation};
+use crate::catalog::{Column, Relation, RelationKind};
 
 use super::parse::{Cast, Condition, Filter, Sort};
 
@@ -93,6 +93,75 @@ pub(super) fn insert_defaults(relation: &Relation, rows: usize, returning: &[Exp
     sql.param(rows.to_string());
     sql.text.push_str("::bigint)");
     sql.returning(returning);
+    sql
+}
+
+/// `INSERT` of the object in `body`, a JSON array, if its key is `key`, or an update of the row that has that key already.
+pub(super) fn put(
+    relation: &Relation,
+    columns: &[&Column],
+    body: &str,
+    key: &[(&Column, &str)],
+    returning: &[Expression<'_>],
+) -> Sql {
+    let mut sql = Sql::default();
+    sql.text.push_str("INSERT INTO ");
+    sql.target(relation);
+    sql.text.push_str(" (");
+    sql.list(columns, "");
+    sql.text.push(')');
+    // Else a key that Postgres generates could not be named at all, not even to update its row.
+    if key.iter().any(|(column, _)| column.generated) {
+        sql.text.push_str(" OVERRIDING SYSTEM VALUE");
+    }
+    sql.text.push_str(" SELECT ");
+    sql.list(columns, "body.");
+    sql.text.push_str(" FROM ");
+    sql.recordset(columns, body);
+    for (at, (column, value)) in key.iter().enumerate() {
+        sql.text.push_str(if at == 0 { " WHERE body." } else { " AND body." });
+        sql.name(&column.name);
+        sql.text.push_str(" = ");
+        sql.param((*value).to_owned());
+    }
+    let key: Vec<&Column> = key.iter().map(|(column, _)| *column).collect();
+    sql.text.push_str(" ON CONFLICT (");
+    sql.list(&key, "");
+    sql.text.push_str(") DO UPDATE SET ");
+    // Without the key, which is equal: setting it is refused where it is generated.
+    let others = columns
+        .iter()
+        .filter(|column| key.iter().all(|part| part.name != column.name));
+    let others: Vec<&Column> = others.copied().collect();
+    for (at, column) in others.iter().enumerate() {
+        sql.text.push_str(if at == 0 { "" } else { ", " });
+        sql.name(&column.name);
+        sql.text.push_str(" = EXCLUDED.");
+        sql.name(&column.name);
+    }
+    if others.is_empty() {
+        // Something has to be set, to itself, for the row to be returned.
+        let settable = relation.columns.iter().find(|column| !column.generated);
+        if let Some(column) = settable.or_else(|| relation.columns.first()) {
+            sql.name(&column.name);
+            sql.text.push_str(" = ");
+            sql.column(column);
+        }
+    }
+    sql.text.push_str(" RETURNING ");
+    sql.outputs(returning);
+    if !returning.is_empty() {
+        sql.text.push_str(", ");
+    }
+    // A row that was there has been locked or updated by this transaction, which its old version's `xmax` says.
+    sql.text.push_str(match relation.kind {
+        RelationKind::Table => "t.xmax = 0",
+        // They have no system columns, or none in this place: 200 is answered then, never 201.
+        RelationKind::PartitionedTable
+        | RelationKind::View
+        | RelationKind::MaterializedView
+        | RelationKind::ForeignTable => "false",
+    });
     sql
 }
 

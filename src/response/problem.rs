@@ -165,9 +165,12 @@ fn query(error: &query::Error) -> Problem {
     let status = match error {
         query::Error::Relation(_) => StatusCode::NOT_FOUND,
         query::Error::Range(_) => StatusCode::RANGE_NOT_SATISFIABLE,
+        query::Error::PutFilters => StatusCode::METHOD_NOT_ALLOWED,
         query::Error::Syntax { .. }
         | query::Error::Json
         | query::Error::Keys
+        | query::Error::PutRange
+        | query::Error::PutPayload
         | query::Error::Column { .. }
         | query::Error::BodyColumn { .. } => StatusCode::BAD_REQUEST,
     };

@@ -23,8 +23,10 @@ pub fn read(body: Bytes, rows: u64, offset: u64) -> Response<Body> {
 /// What was written.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Written {
-    /// By POST.
+    /// By POST, or by PUT where nothing was.
     Inserted,
+    /// By PUT, what was there.
+    Replaced,
     /// By PATCH.
     Updated,
     /// By DELETE.
@@ -37,8 +39,8 @@ pub fn written(what: Written, rows: Option<(Bytes, u64)>, applied: Option<&str>)
     let count = rows.as_ref().map(|(_, count)| *count);
     let status = match (what, &rows) {
         (Written::Inserted, _) => StatusCode::CREATED,
-        (Written::Updated | Written::Deleted, Some(_)) => StatusCode::OK,
-        (Written::Updated | Written::Deleted, None) => StatusCode::NO_CONTENT,
+        (Written::Replaced | Written::Updated | Written::Deleted, Some(_)) => StatusCode::OK,
+        (Written::Replaced | Written::Updated | Written::Deleted, None) => StatusCode::NO_CONTENT,
     };
     let has_body = rows.is_some();
     let mut response = Response::new(Body::new(rows.map(|(body, _)| body).unwrap_or_default()));
@@ -49,7 +51,7 @@ pub fn written(what: Written, rows: Option<(Bytes, u64)>, applied: Option<&str>)
     }
     let range = match what {
         Written::Updated => count.map_or(HeaderValue::from_static("*/*"), |count| content_range(count, 0)),
-        Written::Inserted | Written::Deleted => HeaderValue::from_static("*/*"),
+        Written::Inserted | Written::Replaced | Written::Deleted => HeaderValue::from_static("*/*"),
     };
     headers.insert(CONTENT_RANGE, range);
     if let Some(applied) = applied.and_then(|applied| HeaderValue::from_str(applied).ok()) {

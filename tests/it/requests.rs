@@ -1,8 +1,10 @@
 //! The requests of the product's table, and the dialect around them.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
-use crate::support::{Reply, Street, token};
+use crate::support::{Reply, Street, token, until};
 
 const CLIENTE: &str = "cliente.todo.local";
 const CLIENTE2: &str = "cliente2.todo.local";
@@ -335,4 +337,100 @@ async fn paths_are_decoded_once_and_never_nested() {
         let reply = street.get(CLIENTE, path).await;
         assert_eq!(reply.status, 404, "{path}: {reply:?}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_put_makes_or_replaces_the_one_row_that_its_filters_name() {
+    let street = street().await;
+    let put = async |path: &str, body: &str, prefer: &str| {
+        let authorization = format!("Bearer {}", token("cliente"));
+        let headers = [
+            ("Authorization", authorization.as_str()),
+            ("Content-Type", "application/json"),
+            ("Prefer", prefer),
+        ];
+        street.send("PUT", CLIENTE, path, &headers, body).await
+    };
+    let replaced = put(
+        "/api/mylist?id=eq.2",
+        r#"{"id":2,"text":"chá"}"#,
+        "return=representation",
+    )
+    .await;
+    assert_eq!(replaced.status, 200, "{replaced:?}");
+    assert_eq!((ids(&replaced), texts(&replaced)), (vec![2], vec!["chá".to_owned()]));
+    assert_eq!(replaced.json()[0].as_object().unwrap().len(), 7, "{replaced:?}");
+    let made = put(
+        "/api/mylist?id=eq.70",
+        r#"[{"id":70,"text":"novo"}]"#,
+        "return=representation",
+    )
+    .await;
+    assert_eq!((made.status, texts(&made)), (201, vec!["novo".to_owned()]), "{made:?}");
+    let again = put("/api/mylist/?id=eq.70", r#"{"id":70,"text":"velho"}"#, "return=minimal").await;
+    assert_eq!((again.status, again.body.as_str()), (204, ""), "{again:?}");
+    assert_eq!(again.header("preference-applied"), Some("return=minimal"));
+    let made = put("/api/mylist?id=eq.71", r#"{"id":71,"text":"a"}"#, "").await;
+    assert_eq!((made.status, made.body.as_str()), (201, ""), "{made:?}");
+
+    for (path, body, status, code) in [
+        ("/api/mylist?id=eq.1", r#"{"id":2,"text":"x"}"#, 400, "PGRST115"),
+        ("/api/mylist?id=eq.1", r#"{"id":null,"text":"x"}"#, 400, "PGRST115"),
+        ("/api/mylist?id=eq.1", r#"[{"id":1},{"id":1}]"#, 400, "PGRST115"),
+        ("/api/mylist?id=eq.1", "[]", 400, "PGRST115"),
+        ("/api/mylist", r#"{"id":1,"text":"x"}"#, 405, "PGRST105"),
+        ("/api/mylist?id=gt.1", r#"{"id":1,"text":"x"}"#, 405, "PGRST105"),
+        (
+            "/api/mylist?id=eq.1&text=eq.x",
+            r#"{"id":1,"text":"x"}"#,
+            405,
+            "PGRST105",
+        ),
+        ("/api/mylist?id=eq.1&id=eq.1", r#"{"id":1,"text":"x"}"#, 405, "PGRST105"),
+        (
+            "/api/mylist?id=eq.1&offset=0",
+            r#"{"id":1,"text":"x"}"#,
+            400,
+            "PGRST114",
+        ),
+        ("/api/mylist?id=eq.1", r#"{"id":1,"text":null}"#, 400, "23502"),
+        ("/api/mylist?id=eq.x", r#"{"id":1,"text":"x"}"#, 400, "22P02"),
+    ] {
+        let reply = put(path, body, "return=representation").await;
+        assert_eq!(
+            (reply.status, reply.code().as_str()),
+            (status, code),
+            "{path} {body}: {reply:?}"
+        );
+    }
+    let all = street.get(CLIENTE, "/api/mylist?order=id").await;
+    assert_eq!(texts(&all), ["pão", "chá", "velho", "a"]);
+    assert_eq!(texts(&street.get(CLIENTE2, "/api/mylist").await), ["paper", "ink"]);
+
+    // A key of two columns, in any order.
+    street
+        .superuser()
+        .await
+        .batch_execute(
+            "CREATE TABLE cliente.pairs (a int, b text, note text, PRIMARY KEY (a, b));
+             GRANT SELECT, INSERT, UPDATE ON cliente.pairs TO rowhouse_cliente_user",
+        )
+        .await
+        .unwrap();
+    street.edge().reload();
+    until(Duration::from_secs(3), "the table", async || {
+        street.get(CLIENTE, "/api/pairs").await.status != 404
+    })
+    .await;
+    let path = "/api/pairs?b=eq.x&a=eq.1";
+    assert_eq!(put(path, r#"{"a":1,"b":"x","note":"n"}"#, "").await.status, 201);
+    assert_eq!(put(path, r#"{"a":1,"b":"x","note":"m"}"#, "").await.status, 204);
+    // A body without anything to change: the row is found, and stays as it is.
+    let same = put(path, r#"{"a":1,"b":"x"}"#, "return=representation").await;
+    assert_eq!(
+        (same.status, same.body.as_str()),
+        (200, r#"[{"a":1,"b":"x","note":"m"}]"#),
+        "{same:?}"
+    );
+    assert_eq!(put("/api/pairs?a=eq.1", r#"{"a":1,"b":"x"}"#, "").await.status, 405);
 }
