@@ -9,6 +9,7 @@
 
 mod body;
 mod error;
+mod filter;
 mod parse;
 pub mod plan;
 mod preferences;
@@ -140,7 +141,7 @@ mod tests {
 
         #[test]
         fn no_value_of_a_filter_is_in_the_sql(
-            operator in "(not\\.)?(eq|neq|gt|gte|lt|lte|like|ilike|match|imatch|isdistinct)",
+            operator in "(not\\.)?(eq|neq|gt|gte|lt|lte|like|ilike|match|imatch|isdistinct|cs|cd|ov|sl|fts|wfts|like\\(any\\)|gt\\(all\\))",
             value in "zq[ -~é']{0,20}",
         ) {
             let encoded: String = value.bytes().map(|byte| format!("%{byte:02X}")).collect();

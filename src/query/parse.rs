@@ -3,13 +3,15 @@
 use std::borrow::Cow;
 
 use super::Error;
+use super::filter::Test;
 
 /// A query string of the dialect. Not `Debug`: it holds filter values, which are never logged.
 #[derive(Clone, Default)]
 pub struct Query {
     /// Empty means all columns, as does an empty `select=`.
     pub(super) select: Vec<Item>,
-    pub(super) filters: Vec<Filter>,
+    /// All of them must pass.
+    pub(super) filters: Vec<Test>,
     pub(super) order: Vec<Sort>,
     pub(super) limit: Option<u64>,
     pub(super) offset: u64,
@@ -34,34 +36,6 @@ pub(super) struct Cast {
     /// The name as SQL, and as clients write it.
     pub(super) name: &'static str,
     pub(super) oid: u32,
-}
-
-/// `column=operator.value`.
-#[derive(Clone)]
-pub(super) struct Filter {
-    pub(super) column: String,
-    pub(super) negated: bool,
-    pub(super) condition: Condition,
-}
-
-impl Filter {
-    /// The value of `eq.value`.
-    pub(super) fn equal_to(&self) -> Option<&str> {
-        match &self.condition {
-            Condition::Compare("=", value) if !self.negated => Some(value),
-            _ => None,
-        }
-    }
-}
-
-/// What a filter asks of its column.
-#[derive(Clone)]
-pub(super) enum Condition {
-    /// An SQL operator and its right side.
-    Compare(&'static str, String),
-    In(Vec<String>),
-    /// What stands behind `IS`.
-    Is(&'static str),
 }
 
 /// One item of `order`.
@@ -113,11 +87,8 @@ impl Query {
                 "limit" => set(&mut limit, || count("limit", &value))?,
                 "offset" => set(&mut offset, || count("offset", &value))?,
                 "columns" => set(&mut query.columns, || whole("columns", &value, Text::columns))?,
-                "and" | "or" | "not.and" | "not.or" => {
-                    return Err(syntax("logic tree", &name, "logic trees (and, or) are not supported"));
-                }
                 "on_conflict" => return Err(syntax("on_conflict", &value, "upserts are not supported")),
-                _ => query.filters.push(filter(&name, &value)?),
+                _ => query.filters.push(Test::parse(&name, &value)?),
             }
         }
         query.select = select.unwrap_or_default();
@@ -178,59 +149,8 @@ fn count(part: &'static str, value: &str) -> Result<u64, Error> {
     })
 }
 
-fn filter(name: &str, value: &str) -> Result<Filter, Error> {
-    let column = whole("filter", name, Text::name)?;
-    let refuse = |details: String| {
-        Err(Error::Syntax {
-            part: "filter",
-            text: value.to_owned(),
-            details: details.into(),
-        })
-    };
-    let (negated, rest) = match value.strip_prefix("not.") {
-        Some(rest) => (true, rest),
-        None => (false, value),
-    };
-    let Some((operator, operand)) = rest.split_once('.') else {
-        return refuse(format!("no operator with a value, like eq.1, for {column:?}"));
-    };
-    let pattern = || operand.replace('*', "%");
-    let condition = match operator {
-        "eq" => Condition::Compare("=", operand.to_owned()),
-        "neq" => Condition::Compare("<>", operand.to_owned()),
-        "gt" => Condition::Compare(">", operand.to_owned()),
-        "gte" => Condition::Compare(">=", operand.to_owned()),
-        "lt" => Condition::Compare("<", operand.to_owned()),
-        "lte" => Condition::Compare("<=", operand.to_owned()),
-        "like" => Condition::Compare("LIKE", pattern()),
-        "ilike" => Condition::Compare("ILIKE", pattern()),
-        "match" => Condition::Compare("~", operand.to_owned()),
-        "imatch" => Condition::Compare("~*", operand.to_owned()),
-        "isdistinct" => Condition::Compare("IS DISTINCT FROM", operand.to_owned()),
-        "in" => Condition::In(whole("filter", operand, Text::list)?),
-        "is" => Condition::Is(match &*operand.to_ascii_lowercase() {
-            "null" => "NULL",
-            "not_null" => "NOT NULL",
-            "true" => "TRUE",
-            "false" => "FALSE",
-            "unknown" => "UNKNOWN",
-            _ => {
-                return refuse(format!(
-                    "is.{operand}: null, not_null, true, false or unknown must follow"
-                ));
-            }
-        }),
-        _ => return refuse(format!("operator {operator:?}")),
-    };
-    Ok(Filter {
-        column,
-        negated,
-        condition,
-    })
-}
-
 /// Reads all of `text`; what is left over was not understood.
-fn whole<'t, T>(
+pub(super) fn whole<'t, T>(
     part: &'static str,
     text: &'t str,
     read: impl FnOnce(&mut Text<'t>) -> Result<T, Unread>,
@@ -243,7 +163,7 @@ fn whole<'t, T>(
     }
 }
 
-fn syntax(part: &'static str, text: &str, details: impl Into<Cow<'static, str>>) -> Error {
+pub(super) fn syntax(part: &'static str, text: &str, details: impl Into<Cow<'static, str>>) -> Error {
     Error::Syntax {
         part,
         text: text.to_owned(),
@@ -252,14 +172,14 @@ fn syntax(part: &'static str, text: &str, details: impl Into<Cow<'static, str>>)
 }
 
 /// What was not understood.
-type Unread = Cow<'static, str>;
+pub(super) type Unread = Cow<'static, str>;
 
 /// What is still to be read of a parameter.
 #[derive(Clone, Copy)]
-struct Text<'t>(&'t str);
+pub(super) struct Text<'t>(pub(super) &'t str);
 
 impl<'t> Text<'t> {
-    fn eat(&mut self, token: &str) -> bool {
+    pub(super) fn eat(&mut self, token: &str) -> bool {
         match self.0.strip_prefix(token) {
             Some(rest) => {
                 self.0 = rest;
@@ -269,12 +189,12 @@ impl<'t> Text<'t> {
         }
     }
 
-    fn spaces(&mut self) {
+    pub(super) fn spaces(&mut self) {
         self.0 = self.0.trim_start_matches(' ');
     }
 
     /// Takes what stands before the first character that fails `allowed`.
-    fn take(&mut self, allowed: impl Fn(char) -> bool) -> &'t str {
+    pub(super) fn take(&mut self, allowed: impl Fn(char) -> bool) -> &'t str {
         let end = self.0.find(|c| !allowed(c)).unwrap_or(self.0.len());
         let (taken, rest) = self.0.split_at(end);
         self.0 = rest;
@@ -282,7 +202,7 @@ impl<'t> Text<'t> {
     }
 
     /// Names the part of the dialect that the rest looks like.
-    fn left_over(&self) -> Unread {
+    pub(super) fn left_over(&self) -> Unread {
         let rest = self.0;
         let what = match rest {
             _ if rest.starts_with("->") => "JSON paths are not supported",
@@ -296,7 +216,7 @@ impl<'t> Text<'t> {
     }
 
     /// A column name: letters, digits, `_`, `$`, `-` and inner spaces, or anything in double quotes.
-    fn name(&mut self) -> Result<String, Unread> {
+    pub(super) fn name(&mut self) -> Result<String, Unread> {
         self.spaces();
         if self.0.starts_with('"') {
             let name = self.quoted().ok_or("a quoted name does not end")?;
@@ -321,7 +241,7 @@ impl<'t> Text<'t> {
     }
 
     /// A text in double quotes, where a backslash makes the next character stand for itself. Takes nothing on `None`.
-    fn quoted(&mut self) -> Option<String> {
+    pub(super) fn quoted(&mut self) -> Option<String> {
         let mut text = String::new();
         let mut rest = self.0.strip_prefix('"')?.chars();
         loop {
@@ -410,7 +330,7 @@ impl<'t> Text<'t> {
     }
 
     /// `(a,"b,c")`. Outside double quotes everything up to the next `,` or `)` counts, quotes and backslashes too.
-    fn list(&mut self) -> Result<Vec<String>, Unread> {
+    pub(super) fn list(&mut self) -> Result<Vec<String>, Unread> {
         if !self.eat("(") {
             return Err("a list in parentheses must follow in".into());
         }

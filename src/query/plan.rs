@@ -6,8 +6,9 @@ use crate::catalog::{Catalog, Column, Relation, RelationKind, Scope};
 use crate::encode;
 use crate::encode::Encoding;
 
-use super::parse::{Filter, Item, Sort};
-use super::sql::{Expression, Form, Sql};
+use super::filter::Test;
+use super::parse::{Item, Sort};
+use super::sql::{Expression, Form, Known, Sql};
 use super::{Body, Error, Query, sql};
 
 /// A statement ready to run. Not `Debug`: parameters are never logged.
@@ -114,9 +115,12 @@ pub fn put(query: &Query, body: &Body, catalog: &Catalog, relation: &str, return
     let mut key = Vec::new();
     for &at in &relation.primary_key {
         let column = &relation.columns[at];
-        let mut named = filters.iter().filter(|(filtered, _)| filtered.name == column.name);
+        let mut named = filters.iter().filter_map(|test| match test {
+            Known::One(filtered, filter) if filtered.name == column.name => Some(filter.equal_to()),
+            _ => None,
+        });
         match (named.next(), named.next()) {
-            (Some((_, filter)), None) => key.push((column, filter.equal_to().ok_or(Error::PutFilters)?)),
+            (Some(Some(value)), None) => key.push((column, value)),
             _ => return Err(Error::PutFilters),
         }
     }
@@ -280,12 +284,17 @@ fn unknown(relation: &Relation, column: &str) -> Error {
     }
 }
 
-fn filters<'c>(query: &'c Query, relation: &'c Relation) -> Result<Vec<(&'c Column, &'c Filter)>, Error> {
-    query
-        .filters
-        .iter()
-        .map(|filter| Ok((column(relation, &filter.column)?, filter)))
-        .collect()
+/// The filters with their columns looked up.
+fn filters<'c>(query: &'c Query, relation: &'c Relation) -> Result<Vec<Known<'c>>, Error> {
+    known(&query.filters, relation)
+}
+
+fn known<'c>(tests: &'c [Test], relation: &'c Relation) -> Result<Vec<Known<'c>>, Error> {
+    let look_up = |test: &'c Test| match test {
+        Test::One(filter) => Ok(Known::One(column(relation, &filter.column)?, filter)),
+        Test::Group(group) => Ok(Known::Group(group, known(&group.tests, relation)?)),
+    };
+    tests.iter().map(look_up).collect()
 }
 
 /// The columns that a write sets: those of `columns` if it was sent, otherwise those of the body; each once.

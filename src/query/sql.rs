@@ -9,13 +9,20 @@ use std::fmt::Write as _;
 
 use crate::catalog::{Column, Relation, RelationKind};
 
-use super::parse::{Cast, Condition, Filter, Sort};
+use super::filter::{Condition, Filter, Group};
+use super::parse::{Cast, Sort};
 
 /// A statement and its parameters.
 #[derive(Default)]
 pub(super) struct Sql {
     pub(super) text: String,
     pub(super) params: Vec<Option<String>>,
+}
+
+/// A filter whose column is one of the catalog, or several joined.
+pub(super) enum Known<'c> {
+    One(&'c Column, &'c Filter),
+    Group(&'c Group, Vec<Self>),
 }
 
 /// One output column.
@@ -37,7 +44,7 @@ pub(super) enum Form {
 pub(super) fn select(
     relation: &Relation,
     outputs: &[Expression<'_>],
-    filters: &[(&Column, &Filter)],
+    filters: &[Known<'_>],
     order: &[(&Column, &Sort)],
     limit: u64,
     offset: u64,
@@ -170,7 +177,7 @@ pub(super) fn update(
     relation: &Relation,
     columns: &[&Column],
     body: &str,
-    filters: &[(&Column, &Filter)],
+    filters: &[Known<'_>],
     returning: &[Expression<'_>],
 ) -> Sql {
     let mut sql = Sql::default();
@@ -191,7 +198,7 @@ pub(super) fn update(
 }
 
 /// `DELETE`.
-pub(super) fn delete(relation: &Relation, filters: &[(&Column, &Filter)], returning: &[Expression<'_>]) -> Sql {
+pub(super) fn delete(relation: &Relation, filters: &[Known<'_>], returning: &[Expression<'_>]) -> Sql {
     let mut sql = Sql::default();
     sql.text.push_str("DELETE FROM ");
     sql.target(relation);
@@ -296,32 +303,93 @@ impl Sql {
         self.text.push(')');
     }
 
-    fn filters(&mut self, filters: &[(&Column, &Filter)]) {
-        for (at, (column, filter)) in filters.iter().enumerate() {
-            self.text.push_str(if at == 0 { " WHERE " } else { " AND " });
-            // NOT binds less tightly than any of the operators (manual, 4.1.6), and more than AND.
-            self.text.push_str(if filter.negated { "NOT " } else { "" });
-            self.column(column);
-            self.text.push(' ');
-            match &filter.condition {
-                Condition::Compare(operator, value) => {
-                    self.text.push_str(operator);
-                    self.text.push(' ');
-                    self.param(value.clone());
-                }
-                // One parameter however long the list, so the statement stays the same; and `= ANY('{}')` is false
-                // even for NULL, which `in.()` and `not.in.()` ask for.
-                Condition::In(values) => {
-                    self.text.push_str("= ANY(");
-                    self.param(array(values));
+    fn filters(&mut self, filters: &[Known<'_>]) {
+        if !filters.is_empty() {
+            self.text.push_str(" WHERE ");
+            self.joined(filters, " AND ");
+        }
+    }
+
+    fn joined(&mut self, tests: &[Known<'_>], by: &str) {
+        for (at, test) in tests.iter().enumerate() {
+            self.text.push_str(if at == 0 { "" } else { by });
+            match test {
+                Known::One(column, filter) => self.filter(column, filter),
+                Known::Group(group, tests) => {
+                    self.text.push_str(if group.negated { "NOT (" } else { "(" });
+                    self.joined(tests, if group.any { " OR " } else { " AND " });
                     self.text.push(')');
-                }
-                Condition::Is(what) => {
-                    self.text.push_str("IS ");
-                    self.text.push_str(what);
                 }
             }
         }
+    }
+
+    fn filter(&mut self, column: &Column, filter: &Filter) {
+        // NOT binds less tightly than any of the operators (manual, 4.1.6), and more than AND.
+        self.text.push_str(if filter.negated { "NOT " } else { "" });
+        match &filter.condition {
+            Condition::Compare(operator, value) => {
+                self.column(column);
+                self.spaced(operator);
+                self.param(value.clone());
+            }
+            Condition::CompareEach(operator, which, values) => {
+                self.column(column);
+                self.spaced(operator);
+                self.text.push_str(which);
+                self.text.push('(');
+                self.param(values.clone());
+                self.text.push(')');
+            }
+            // One parameter however long the list, so the statement stays the same; and `= ANY('{}')` is false
+            // even for NULL, which `in.()` and `not.in.()` ask for.
+            Condition::In(values) => {
+                self.column(column);
+                self.text.push_str(" = ANY(");
+                self.param(array(values));
+                self.text.push(')');
+            }
+            Condition::Is(what) => {
+                self.column(column);
+                self.spaced("IS");
+                self.text.push_str(what);
+            }
+            Condition::Search {
+                function,
+                language,
+                query,
+            } => {
+                let language = language.as_deref();
+                if &*column.type_name == "tsvector" {
+                    self.column(column);
+                } else {
+                    self.text.push_str("to_tsvector(");
+                    self.language(language);
+                    self.column(column);
+                    self.text.push(')');
+                }
+                self.spaced("@@");
+                self.text.push_str(function);
+                self.text.push('(');
+                self.language(language);
+                self.param(query.clone());
+                self.text.push(')');
+            }
+        }
+    }
+
+    /// The first argument of a function of text search, if there is one.
+    fn language(&mut self, language: Option<&str>) {
+        if let Some(language) = language {
+            self.param(language.to_owned());
+            self.text.push_str("::regconfig, ");
+        }
+    }
+
+    fn spaced(&mut self, operator: &str) {
+        self.text.push(' ');
+        self.text.push_str(operator);
+        self.text.push(' ');
     }
 }
 

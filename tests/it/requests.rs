@@ -434,3 +434,69 @@ async fn a_put_makes_or_replaces_the_one_row_that_its_filters_name() {
     );
     assert_eq!(put("/api/pairs?a=eq.1", r#"{"a":1,"b":"x"}"#, "").await.status, 405);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn filters_join_and_search() {
+    let street = Street::example().await;
+    street
+        .superuser()
+        .await
+        .batch_execute(
+            "INSERT INTO cliente.mylist (text, checkbox, due, tags, details) VALUES
+                 ('Buy bread', true, '2026-01-01', '{home,shop}', '{\"a\":1}'),
+                 ('Bake a cake', false, NULL, '{home}', '{\"a\":1,\"b\":2}'),
+                 ('Call (mum), 50%', false, '2026-03-01', '{}', '{}'),
+                 ('Os gatos dormem', true, NULL, '{cat}', '{}')",
+        )
+        .await
+        .unwrap();
+    for (query, expected) in [
+        ("or=(id.eq.1,id.eq.3)", &[1, 3][..]),
+        ("or=(checkbox.is.true,and(due.is.null,id.lt.3))", &[1, 2, 4]),
+        ("not.or=(id.eq.1,id.eq.3)", &[2, 4]),
+        ("and=(id.gt.1,not.and(checkbox.is.true,due.is.null))", &[2, 3]),
+        ("or=( id.in.( 1, 2 ) , text.eq.\"Call (mum), 50%25\" )", &[1, 2, 3]),
+        ("or=(tags.cs.{home,shop},tags.ov.{cat,dog})", &[1, 4]),
+        ("or=(id.eq.1,id.eq.2)&or=(id.eq.2,id.eq.3)", &[2]),
+        ("or=(id.eq.1,id.neq.1))", &[1, 2, 3, 4]),
+        ("tags=cs.{home}", &[1, 2]),
+        ("tags=cd.{home,cat}", &[2, 3, 4]),
+        ("tags=not.ov.{home}", &[3, 4]),
+        ("details=cs.{\"a\":1}", &[1, 2]),
+        ("text=like(any).{B*,*mum*}", &[1, 2, 3]),
+        ("text=ilike(all).{b*,*CAKE}", &[2]),
+        ("id=eq(any).{1,4}", &[1, 4]),
+        ("id=gt(all).{1,2}", &[3, 4]),
+        ("text=fts.bread|cake", &[1, 2]),
+        ("text=fts(portuguese).gato", &[4]),
+        ("text=plfts(english).cakes", &[2]),
+        ("text=phfts.Buy+bread", &[1]),
+        ("text=wfts.bake+-bread", &[2]),
+        ("text=not.fts.bread", &[2, 3, 4]),
+        ("id=isdistinct.1", &[2, 3, 4]),
+    ] {
+        let query = query
+            .replace(' ', "%20")
+            .replace('"', "%22")
+            .replace('{', "%7B")
+            .replace('}', "%7D");
+        let query = query.replace('|', "%7C");
+        let reply = street.get(CLIENTE, &format!("/api/mylist?order=id&{query}")).await;
+        assert_eq!(ids(&reply), expected, "{query}");
+    }
+    for (query, status, code) in [
+        ("or=(id.eq.1,nothing.eq.2)", 400, "42703"),
+        ("or=(id.eq.1", 400, "PGRST100"),
+        ("or=(id.like(some).1)", 400, "PGRST100"),
+        ("text=fts(klingon).x", 400, "42704"),
+        ("id=cs.%7B1%7D", 404, "42883"),
+        ("id=eq(any).1", 400, "22P02"),
+    ] {
+        let reply = street.get(CLIENTE, &format!("/api/mylist?{query}")).await;
+        assert_eq!(
+            (reply.status, reply.code().as_str()),
+            (status, code),
+            "{query}: {reply:?}"
+        );
+    }
+}
