@@ -191,15 +191,25 @@ impl Service {
             ));
         }
         let values = parts.headers.get_all(PREFER);
-        let preferences = Preferences::parse(values.iter().filter_map(|value| value.to_str().ok()));
+        let mut preferences = Preferences::parse(values.iter().filter_map(|value| value.to_str().ok()));
         let returning = preferences.returning == Some(Return::Representation);
+        if parts.method != Method::POST {
+            preferences.resolution = None;
+        }
         // The body is read before a connection is asked for: a slow client holds none.
         let (mut what, plan) = match parts.method {
             Method::POST => {
                 let body = self.body(&parts.headers, body).await?;
                 (
                     Written::Inserted,
-                    plan::insert(&query, &QueryBody::parse(&body)?, &catalog, relation, returning)?,
+                    plan::insert(
+                        &query,
+                        &QueryBody::parse(&body)?,
+                        &catalog,
+                        relation,
+                        preferences.resolution,
+                        returning,
+                    )?,
                 )
             }
             Method::PUT => {
@@ -225,13 +235,12 @@ impl Service {
             Commit::Pipelined
         };
         let rows = self.rows(tenant, &plan, &caller, Some(commit)).await?;
-        if what == Written::Replaced {
-            match rows.count {
-                // Nothing has happened then: the body's key is not the one of the filters.
-                0 => return Err(query::Error::PutPayload.into()),
-                _ if rows.created > 0 => what = Written::Inserted,
-                _ => {}
-            }
+        match what {
+            // Nothing has happened then: the body's key is not the one of the filters.
+            Written::Replaced if rows.count == 0 => return Err(query::Error::PutPayload.into()),
+            Written::Replaced if rows.created > 0 => what = Written::Inserted,
+            Written::Inserted if plan.tells_created && rows.created == 0 => what = Written::Merged,
+            _ => {}
         }
         let applied = preferences.applied();
         Ok(response::written(

@@ -4,7 +4,7 @@
 //! client sent; the functions of [`plan`] look every name up and return a [`plan::Plan`]. `sql.rs` writes the SQL,
 //! which never holds text of the client. `tests/fixtures/query` shows requests and their statements.
 //!
-//! Built so far: column choice with alias and cast, filters, order, limit, offset, insert, put, update and delete. The rest
+//! Built so far: column choice with alias and cast, filters, order, limit, offset, insert, upsert, put, update and delete. The rest
 //! of the dialect is refused with the part that was not understood, never ignored.
 
 mod body;
@@ -19,7 +19,7 @@ pub use body::Body;
 pub use error::Error;
 pub use parse::Query;
 pub use plan::{Output, OutputColumn, Plan};
-pub use preferences::{Preferences, Return};
+pub use preferences::{Preferences, Resolution, Return};
 
 #[cfg(test)]
 mod tests {
@@ -68,7 +68,9 @@ mod tests {
                 .filter(move |header| header.0 == name)
                 .map(|header| header.1)
         };
-        let returning = Preferences::parse(values("Prefer")).returning == Some(Return::Representation);
+        let preferences = Preferences::parse(values("Prefer"));
+        let returning = preferences.returning == Some(Return::Representation);
+        let resolution = preferences.resolution;
         let text = values("Accept").any(|accept| accept == "text/html");
         let output = if text { Output::Text } else { Output::Json };
 
@@ -76,7 +78,7 @@ mod tests {
         let body = || Body::parse(body.as_bytes());
         match method {
             "GET" => plan::read(&query, &catalog(), relation, 1000, output),
-            "POST" => plan::insert(&query, &body()?, &catalog(), relation, returning),
+            "POST" => plan::insert(&query, &body()?, &catalog(), relation, resolution, returning),
             "PUT" => plan::put(&query, &body()?, &catalog(), relation, returning),
             "PATCH" => plan::update(&query, &body()?, &catalog(), relation, returning),
             "DELETE" => plan::delete(&query, &catalog(), relation, returning),

@@ -18,6 +18,8 @@ pub struct Query {
     /// Whether `limit` or `offset` was sent.
     pub(super) ranged: bool,
     pub(super) columns: Option<Vec<String>>,
+    /// The columns that tell duplicates; the primary key if none.
+    pub(super) on_conflict: Option<Vec<String>>,
 }
 
 /// One item of `select`.
@@ -63,7 +65,8 @@ impl Query {
         }
     }
 
-    /// Reads a query string, without its `?`. Of `select`, `order`, `limit`, `offset` and `columns` the first counts.
+    /// Reads a query string, without its `?`. Of `select`, `order`, `limit`, `offset`, `columns` and
+    /// `on_conflict` the first counts.
     ///
     /// # Errors
     ///
@@ -87,7 +90,7 @@ impl Query {
                 "limit" => set(&mut limit, || count("limit", &value))?,
                 "offset" => set(&mut offset, || count("offset", &value))?,
                 "columns" => set(&mut query.columns, || whole("columns", &value, Text::columns))?,
-                "on_conflict" => return Err(syntax("on_conflict", &value, "upserts are not supported")),
+                "on_conflict" => set(&mut query.on_conflict, || whole("on_conflict", &value, Text::columns))?,
                 _ => query.filters.push(Test::parse(&name, &value)?),
             }
         }

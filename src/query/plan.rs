@@ -8,8 +8,8 @@ use crate::encode::Encoding;
 
 use super::filter::Test;
 use super::parse::{Item, Sort};
-use super::sql::{Expression, Form, Known, Sql};
-use super::{Body, Error, Query, sql};
+use super::sql::{Conflict, Expression, Form, Known, Sql};
+use super::{Body, Error, Query, Resolution, sql};
 
 /// A statement ready to run. Not `Debug`: parameters are never logged.
 #[derive(Clone)]
@@ -81,13 +81,42 @@ pub fn read(query: &Query, catalog: &Catalog, relation: &str, max_rows: u32, out
 
 /// An insert of the body's objects, all in one statement. With `returning` it returns the selected columns.
 ///
+/// With `resolution`, rows whose `on_conflict` columns (the primary key if there is no such parameter) are there already
+/// update those rows or are left out, and the statement says of each row that it returns whether it was created.
+///
 /// # Errors
 ///
 /// As [`read`]; [`Error::BodyColumn`] for an unknown key, [`Error::Keys`] when keys differ and `columns` is not given.
-pub fn insert(query: &Query, body: &Body, catalog: &Catalog, relation: &str, returning: bool) -> Result<Plan, Error> {
+pub fn insert(
+    query: &Query,
+    body: &Body,
+    catalog: &Catalog,
+    relation: &str,
+    resolution: Option<Resolution>,
+    returning: bool,
+) -> Result<Plan, Error> {
     let relation = find(catalog, relation)?;
     let outputs = Outputs::returning(query, relation, returning)?;
     let columns = written(query, body, relation)?;
+    let named = match &query.on_conflict {
+        Some(names) => names
+            .iter()
+            .map(|name| column(relation, name))
+            .collect::<Result<_, _>>()?,
+        None => primary_key(relation),
+    };
+    // Without a key nothing can be there already.
+    let conflict = resolution.filter(|_| !named.is_empty()).map(|resolution| Conflict {
+        columns: named,
+        merge: resolution == Resolution::MergeDuplicates,
+    });
+    if let Some(conflict) = conflict.filter(|_| body.rows() > 0 && !columns.is_empty()) {
+        let sql = sql::upsert(relation, &columns, body.text(), &conflict, &outputs.expressions);
+        return Ok(Plan {
+            tells_created: true,
+            ..outputs.plan(relation, sql)
+        });
+    }
     let sql = if body.rows() == 0 {
         sql::nothing(relation, &outputs.expressions)
     } else if columns.is_empty() {
@@ -113,8 +142,7 @@ pub fn put(query: &Query, body: &Body, catalog: &Catalog, relation: &str, return
     }
     let filters = filters(query, relation)?;
     let mut key = Vec::new();
-    for &at in &relation.primary_key {
-        let column = &relation.columns[at];
+    for column in primary_key(relation) {
         let mut named = filters.iter().filter_map(|test| match test {
             Known::One(filtered, filter) if filtered.name == column.name => Some(filter.equal_to()),
             _ => None,
@@ -295,6 +323,11 @@ fn known<'c>(tests: &'c [Test], relation: &'c Relation) -> Result<Vec<Known<'c>>
         Test::Group(group) => Ok(Known::Group(group, known(&group.tests, relation)?)),
     };
     tests.iter().map(look_up).collect()
+}
+
+fn primary_key(relation: &Relation) -> Vec<&Column> {
+    let columns = relation.primary_key.iter();
+    columns.filter_map(|&at| relation.columns.get(at)).collect()
 }
 
 /// The columns that a write sets: those of `columns` if it was sent, otherwise those of the body; each once.

@@ -79,14 +79,7 @@ pub(super) fn select(
 /// `INSERT` of the objects in `body`, a JSON array, with the values of `columns`.
 pub(super) fn insert(relation: &Relation, columns: &[&Column], body: &str, returning: &[Expression<'_>]) -> Sql {
     let mut sql = Sql::default();
-    sql.text.push_str("INSERT INTO ");
-    sql.target(relation);
-    sql.text.push_str(" (");
-    sql.list(columns, "");
-    sql.text.push_str(") SELECT ");
-    sql.list(columns, "body.");
-    sql.text.push_str(" FROM ");
-    sql.recordset(columns, body);
+    sql.insert_body(relation, columns, body, "");
     sql.returning(returning);
     sql
 }
@@ -103,7 +96,42 @@ pub(super) fn insert_defaults(relation: &Relation, rows: usize, returning: &[Exp
     sql
 }
 
-/// `INSERT` of the object in `body`, a JSON array, if its key is `key`, or an update of the row that has that key already.
+/// What becomes of rows that are there already.
+pub(super) struct Conflict<'c> {
+    /// The columns of a unique index or constraint.
+    pub(super) columns: Vec<&'c Column>,
+    /// Whether they are updated, or left as they are.
+    pub(super) merge: bool,
+}
+
+impl Conflict<'_> {
+    /// What has to be said so that a key that Postgres generates can be named at all, if only to update its row.
+    fn overriding(&self, columns: &[&Column]) -> &'static str {
+        let named = |key: &&Column| key.generated && columns.iter().any(|column| column.name == key.name);
+        if self.columns.iter().any(named) {
+            " OVERRIDING SYSTEM VALUE"
+        } else {
+            ""
+        }
+    }
+}
+
+/// `INSERT … ON CONFLICT` of the objects in `body`, a JSON array. Returns whether a row was created behind its outputs.
+pub(super) fn upsert(
+    relation: &Relation,
+    columns: &[&Column],
+    body: &str,
+    conflict: &Conflict<'_>,
+    returning: &[Expression<'_>],
+) -> Sql {
+    let mut sql = Sql::default();
+    sql.insert_body(relation, columns, body, conflict.overriding(columns));
+    sql.on_conflict(relation, columns, conflict);
+    sql.returning_created(relation, returning);
+    sql
+}
+
+/// The same of the one object in `body`, if its key is `key`.
 pub(super) fn put(
     relation: &Relation,
     columns: &[&Column],
@@ -111,64 +139,20 @@ pub(super) fn put(
     key: &[(&Column, &str)],
     returning: &[Expression<'_>],
 ) -> Sql {
+    let conflict = Conflict {
+        columns: key.iter().map(|(column, _)| *column).collect(),
+        merge: true,
+    };
     let mut sql = Sql::default();
-    sql.text.push_str("INSERT INTO ");
-    sql.target(relation);
-    sql.text.push_str(" (");
-    sql.list(columns, "");
-    sql.text.push(')');
-    // Else a key that Postgres generates could not be named at all, not even to update its row.
-    if key.iter().any(|(column, _)| column.generated) {
-        sql.text.push_str(" OVERRIDING SYSTEM VALUE");
-    }
-    sql.text.push_str(" SELECT ");
-    sql.list(columns, "body.");
-    sql.text.push_str(" FROM ");
-    sql.recordset(columns, body);
+    sql.insert_body(relation, columns, body, conflict.overriding(columns));
     for (at, (column, value)) in key.iter().enumerate() {
         sql.text.push_str(if at == 0 { " WHERE body." } else { " AND body." });
         sql.name(&column.name);
         sql.text.push_str(" = ");
         sql.param((*value).to_owned());
     }
-    let key: Vec<&Column> = key.iter().map(|(column, _)| *column).collect();
-    sql.text.push_str(" ON CONFLICT (");
-    sql.list(&key, "");
-    sql.text.push_str(") DO UPDATE SET ");
-    // Without the key, which is equal: setting it is refused where it is generated.
-    let others = columns
-        .iter()
-        .filter(|column| key.iter().all(|part| part.name != column.name));
-    let others: Vec<&Column> = others.copied().collect();
-    for (at, column) in others.iter().enumerate() {
-        sql.text.push_str(if at == 0 { "" } else { ", " });
-        sql.name(&column.name);
-        sql.text.push_str(" = EXCLUDED.");
-        sql.name(&column.name);
-    }
-    if others.is_empty() {
-        // Something has to be set, to itself, for the row to be returned.
-        let settable = relation.columns.iter().find(|column| !column.generated);
-        if let Some(column) = settable.or_else(|| relation.columns.first()) {
-            sql.name(&column.name);
-            sql.text.push_str(" = ");
-            sql.column(column);
-        }
-    }
-    sql.text.push_str(" RETURNING ");
-    sql.outputs(returning);
-    if !returning.is_empty() {
-        sql.text.push_str(", ");
-    }
-    // A row that was there has been locked or updated by this transaction, which its old version's `xmax` says.
-    sql.text.push_str(match relation.kind {
-        RelationKind::Table => "t.xmax = 0",
-        // They have no system columns, or none in this place: 200 is answered then, never 201.
-        RelationKind::PartitionedTable
-        | RelationKind::View
-        | RelationKind::MaterializedView
-        | RelationKind::ForeignTable => "false",
-    });
+    sql.on_conflict(relation, columns, &conflict);
+    sql.returning_created(relation, returning);
     sql
 }
 
@@ -287,6 +271,69 @@ impl Sql {
             self.text.push_str(" RETURNING ");
             self.outputs(outputs);
         }
+    }
+
+    /// `INSERT` of the objects in `body`, up to the end of `FROM`.
+    fn insert_body(&mut self, relation: &Relation, columns: &[&Column], body: &str, overriding: &str) {
+        self.text.push_str("INSERT INTO ");
+        self.target(relation);
+        self.text.push_str(" (");
+        self.list(columns, "");
+        self.text.push(')');
+        self.text.push_str(overriding);
+        self.text.push_str(" SELECT ");
+        self.list(columns, "body.");
+        self.text.push_str(" FROM ");
+        self.recordset(columns, body);
+    }
+
+    fn on_conflict(&mut self, relation: &Relation, columns: &[&Column], conflict: &Conflict<'_>) {
+        self.text.push_str(" ON CONFLICT (");
+        self.list(&conflict.columns, "");
+        if !conflict.merge {
+            self.text.push_str(") DO NOTHING");
+            return;
+        }
+        self.text.push_str(") DO UPDATE SET ");
+        // Without those that conflict, which are equal: setting them is refused where they are generated.
+        let others = columns
+            .iter()
+            .filter(|column| conflict.columns.iter().all(|key| key.name != column.name));
+        let mut none = true;
+        for column in others {
+            self.text.push_str(if none { "" } else { ", " });
+            self.name(&column.name);
+            self.text.push_str(" = EXCLUDED.");
+            self.name(&column.name);
+            none = false;
+        }
+        if none {
+            // Something has to be set, to itself, for the row to be returned.
+            let settable = relation.columns.iter().find(|column| !column.generated);
+            if let Some(column) = settable.or_else(|| relation.columns.first()) {
+                self.name(&column.name);
+                self.text.push_str(" = ");
+                self.column(column);
+            }
+        }
+    }
+
+    /// `RETURNING`, and behind the outputs whether the row is new.
+    fn returning_created(&mut self, relation: &Relation, outputs: &[Expression<'_>]) {
+        self.text.push_str(" RETURNING ");
+        self.outputs(outputs);
+        if !outputs.is_empty() {
+            self.text.push_str(", ");
+        }
+        // A row that was there has been locked or updated by this transaction, which its old version's `xmax` says.
+        self.text.push_str(match relation.kind {
+            RelationKind::Table => "t.xmax = 0",
+            // They have no system columns, or none in this place: they are never said to be new.
+            RelationKind::PartitionedTable
+            | RelationKind::View
+            | RelationKind::MaterializedView
+            | RelationKind::ForeignTable => "false",
+        });
     }
 
     /// The body as rows. Type names come from `format_type`, which quotes them as SQL needs it.

@@ -25,6 +25,8 @@ pub fn read(body: Bytes, rows: u64, offset: u64) -> Response<Body> {
 pub enum Written {
     /// By POST, or by PUT where nothing was.
     Inserted,
+    /// By POST with a `resolution`, nothing new.
+    Merged,
     /// By PUT, what was there.
     Replaced,
     /// By PATCH.
@@ -39,6 +41,7 @@ pub fn written(what: Written, rows: Option<(Bytes, u64)>, applied: Option<&str>)
     let count = rows.as_ref().map(|(_, count)| *count);
     let status = match (what, &rows) {
         (Written::Inserted, _) => StatusCode::CREATED,
+        (Written::Merged, _) => StatusCode::OK,
         (Written::Replaced | Written::Updated | Written::Deleted, Some(_)) => StatusCode::OK,
         (Written::Replaced | Written::Updated | Written::Deleted, None) => StatusCode::NO_CONTENT,
     };
@@ -51,7 +54,7 @@ pub fn written(what: Written, rows: Option<(Bytes, u64)>, applied: Option<&str>)
     }
     let range = match what {
         Written::Updated => count.map_or(HeaderValue::from_static("*/*"), |count| content_range(count, 0)),
-        Written::Inserted | Written::Replaced | Written::Deleted => HeaderValue::from_static("*/*"),
+        Written::Inserted | Written::Merged | Written::Replaced | Written::Deleted => HeaderValue::from_static("*/*"),
     };
     headers.insert(CONTENT_RANGE, range);
     if let Some(applied) = applied.and_then(|applied| HeaderValue::from_str(applied).ok()) {

@@ -39,7 +39,7 @@ fn texts(reply: &Reply) -> Vec<String> {
 /// The ids in a JSON answer.
 #[track_caller]
 fn ids(reply: &Reply) -> Vec<i64> {
-    assert_eq!(reply.status, 200, "{reply:?}");
+    assert!((200..300).contains(&reply.status), "{reply:?}");
     let rows = reply.json();
     rows.as_array()
         .unwrap()
@@ -499,4 +499,87 @@ async fn filters_join_and_search() {
             "{query}: {reply:?}"
         );
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upsert_merges_or_ignores_what_is_there() {
+    let street = street().await;
+    street
+        .superuser()
+        .await
+        .batch_execute("CREATE UNIQUE INDEX ON cliente.mylist (text)")
+        .await
+        .unwrap();
+    let post = async |path: &str, body: &str, prefer: &str| {
+        let authorization = format!("Bearer {}", token("cliente"));
+        let headers = [
+            ("Authorization", authorization.as_str()),
+            ("Content-Type", "application/json"),
+            ("Prefer", prefer),
+        ];
+        street.send("POST", CLIENTE, path, &headers, body).await
+    };
+    let list = "/api/mylist?select=id,text,checkbox";
+    let merge = "resolution=merge-duplicates,return=representation";
+    let ignore = "resolution=ignore-duplicates,return=representation";
+    // One is there, one is not: something was created.
+    let body = r#"[{"id":1,"text":"bolo","checkbox":true},{"id":80,"text":"suco","checkbox":false}]"#;
+    let reply = post(list, body, merge).await;
+    assert_eq!(
+        (reply.status, texts(&reply)),
+        (201, vec!["bolo".into(), "suco".into()]),
+        "{reply:?}"
+    );
+    let applied = Some("resolution=merge-duplicates, return=representation");
+    assert_eq!(reply.header("preference-applied"), applied);
+    // All are there.
+    let reply = post(list, body, merge).await;
+    assert_eq!((reply.status, ids(&reply)), (200, vec![1, 80]), "{reply:?}");
+    let reply = post(list, body, "resolution=merge-duplicates").await;
+    assert_eq!((reply.status, reply.body.as_str()), (200, ""), "{reply:?}");
+    // Ignored ones do not come back.
+    let body = r#"[{"id":1,"text":"x"},{"id":81,"text":"y"}]"#;
+    let reply = post(list, body, ignore).await;
+    assert_eq!((reply.status, ids(&reply)), (201, vec![81]), "{reply:?}");
+    let reply = post(list, body, ignore).await;
+    assert_eq!((reply.status, reply.body.as_str()), (200, "[]"), "{reply:?}");
+    // By another unique index.
+    let path = "/api/mylist?select=id,text,checkbox&on_conflict=text";
+    let reply = post(path, r#"{"text":"suco","checkbox":true}"#, merge).await;
+    assert_eq!((reply.status, ids(&reply)), (200, vec![80]), "{reply:?}");
+    assert_eq!(reply.json()[0]["checkbox"], true);
+    for (path, prefer, body, status, code) in [
+        // No resolution, no upsert.
+        (list, "", r#"{"text":"suco"}"#, 409, "23505"),
+        (
+            "/api/mylist?on_conflict=checkbox",
+            merge,
+            r#"{"text":"q","checkbox":true}"#,
+            400,
+            "42P10",
+        ),
+        (
+            "/api/mylist?on_conflict=nothing",
+            merge,
+            r#"{"text":"q"}"#,
+            400,
+            "42703",
+        ),
+        ("/api/mylist?on_conflict=(", merge, r#"{"text":"q"}"#, 400, "PGRST100"),
+        (
+            list,
+            merge,
+            r#"[{"id":1,"text":"p"},{"id":1,"text":"q"}]"#,
+            400,
+            "21000",
+        ),
+    ] {
+        let reply = post(path, body, prefer).await;
+        assert_eq!(
+            (reply.status, reply.code().as_str()),
+            (status, code),
+            "{path}: {reply:?}"
+        );
+    }
+    assert_eq!(texts(&street.get(CLIENTE2, "/api/mylist").await), ["paper", "ink"]);
 }
