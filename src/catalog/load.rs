@@ -16,7 +16,7 @@ WITH RECURSIVE searched AS (
     WHERE n.nspname IN ($1::pg_catalog.text, $2::pg_catalog.text)
 ), relation AS (
     -- By way of pg_depend, which has an index by schema. pg_class has none, and ten thousand tenants' tables are in it.
-    SELECT c.oid, c.relname, c.relkind, n.of_tenant
+    SELECT c.oid, c.relname, c.relkind, c.relrowsecurity, n.of_tenant
     FROM searched AS n
     JOIN pg_catalog.pg_depend AS d
         ON d.refclassid = 'pg_catalog.pg_namespace'::pg_catalog.regclass AND d.refobjid = n.oid
@@ -56,6 +56,7 @@ SELECT
     r.relname::pg_catalog.text,
     CASE WHEN r.of_tenant THEN 'tenant' ELSE 'shared' END::pg_catalog.text,
     r.relkind::pg_catalog.text,
+    r.relrowsecurity::pg_catalog.text,
     pg_catalog.obj_description(r.oid, 'pg_class')::pg_catalog.text,
     a.attname::pg_catalog.text,
     pg_catalog.format_type(a.atttypid, a.atttypmod)::pg_catalog.text,
@@ -102,9 +103,9 @@ pub struct Builder {
 }
 
 impl Builder {
-    /// Takes one row: relation name, scope (`tenant` or `shared`), kind (`pg_class.relkind`), relation comment, column
-    /// name, type name, type OID, whether it is not null, has a default, is generated (`true` or `false`), and its
-    /// position in the primary key.
+    /// Takes one row: relation name, scope (`tenant` or `shared`), kind (`pg_class.relkind`), whether it has
+    /// row-level security, relation comment, column name, type name, type OID, whether it is not null, has a default, is
+    /// generated (`true` or `false`), and its position in the primary key.
     ///
     /// The comment and the last may be NULL, and everything from the column name on for a relation without columns.
     ///
@@ -116,6 +117,7 @@ impl Builder {
             name,
             scope,
             kind,
+            row_security,
             comment,
             column,
             type_name,
@@ -142,6 +144,7 @@ impl Builder {
             "f" => RelationKind::ForeignTable,
             other => return Err(invalid("relation kind", other)),
         };
+        let runs_code = boolean(row_security)? || kind == RelationKind::View;
         let column = match column {
             None => None,
             Some(column) => Some(Column {
@@ -158,6 +161,7 @@ impl Builder {
         let draft = self.relations.entry(name.into()).or_insert_with(|| Draft {
             scope,
             kind,
+            runs_code,
             comment: comment.map(Into::into),
             columns: Vec::new(),
             key: Vec::new(),
@@ -180,6 +184,7 @@ impl Builder {
                 name,
                 scope: draft.scope,
                 kind: draft.kind,
+                runs_code: draft.runs_code,
                 comment: draft.comment,
                 columns: draft.columns.into(),
                 primary_key: draft.key.into_iter().map(|(_, column)| column).collect(),
@@ -196,6 +201,7 @@ impl Builder {
 struct Draft {
     scope: Scope,
     kind: RelationKind,
+    runs_code: bool,
     comment: Option<Box<str>>,
     columns: Vec<Column>,
     /// Position in the key, index into `columns`.
@@ -223,7 +229,7 @@ fn invalid(what: &'static str, value: &str) -> Error {
 }
 
 /// Columns of [`LOAD_SQL`].
-const WIDTH: usize = 11;
+const WIDTH: usize = 12;
 
 #[cfg(test)]
 mod tests {
@@ -239,6 +245,7 @@ mod tests {
             Some(relation),
             Some("shared"),
             Some("v"),
+            no,
             None,
             Some(column),
             Some("text"),
@@ -257,7 +264,8 @@ mod tests {
         builder.row(&row("b", "y", None)).unwrap();
         builder.row(&row("b", "z", Some("0"))).unwrap();
         let mut empty = [None; WIDTH];
-        empty[..4].copy_from_slice(&[Some("a"), Some("tenant"), Some("r"), Some("No columns.")]);
+        let table = [Some("a"), Some("tenant"), Some("r"), Some("false"), Some("No columns.")];
+        empty[..table.len()].copy_from_slice(&table);
         builder.row(&empty).unwrap();
 
         let catalog = builder.finish();
@@ -266,7 +274,11 @@ mod tests {
         assert_eq!(catalog.relation("a").unwrap().comment.as_deref(), Some("No columns."));
         let b = catalog.relation("b").unwrap();
         assert_eq!(*b.primary_key, [2, 0]);
-        assert_eq!((b.scope, b.kind), (Scope::Shared, RelationKind::View));
+        assert_eq!(
+            (b.scope, b.kind, b.runs_code),
+            (Scope::Shared, RelationKind::View, true)
+        );
+        assert!(!catalog.relation("a").unwrap().runs_code);
         assert_eq!(b.column("y").map(|(at, column)| (at, column.type_oid)), Some((1, 25)));
         assert_eq!(b.column("Y"), None);
         assert_eq!(catalog.relation("c"), None);

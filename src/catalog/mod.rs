@@ -50,6 +50,8 @@ pub struct Relation {
     pub scope: Scope,
     /// What it is.
     pub kind: RelationKind,
+    /// Whether reading it runs functions of its owner's choice: it is a view, or has row-level policies.
+    pub runs_code: bool,
     /// `COMMENT ON TABLE`, if there is one.
     pub comment: Option<Box<str>>,
     /// The columns, in the table's order.
@@ -180,7 +182,7 @@ mod tests {
     fn catalog(column: &str) -> Catalog {
         let mut builder = Builder::default();
         let values = [
-            "t", "tenant", "r", "", column, "bigint", "20", "true", "false", "false", "0",
+            "t", "tenant", "r", "false", "", column, "bigint", "20", "true", "false", "false", "0",
         ];
         builder.row(&values.map(Some)).unwrap();
         builder.finish()

@@ -49,7 +49,7 @@ mod tests {
         for (name, type_name, oid, position) in columns {
             let [yes, no] = [Some("true"), Some("false")];
             let column = [Some(name), Some(type_name), Some(oid), no, yes, no, position];
-            let relation = [Some("mylist"), Some("tenant"), Some("r"), None];
+            let relation = [Some("mylist"), Some("tenant"), Some("r"), no, None];
             builder.row(&[&relation[..], &column].concat()).unwrap();
         }
         builder.finish()

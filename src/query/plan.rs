@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::catalog::{Catalog, Column, Relation, RelationKind, Scope};
+use crate::catalog::{Catalog, Column, Relation, Scope};
 use crate::encode;
 use crate::encode::Encoding;
 
@@ -26,7 +26,7 @@ pub struct Plan {
     pub scope: Scope,
     /// Whether each row has one more value than there are columns: whether it was created, as a boolean.
     pub tells_created: bool,
-    /// Whether reading it runs functions of the tenant's own, as a view may.
+    /// Whether reading it runs functions of the tenant's own.
     pub runs_code: bool,
     /// The most rows a read returns; 0 for a write.
     pub limit: u64,
@@ -285,7 +285,7 @@ impl<'c> Outputs<'c> {
             output_columns: self.described,
             scope: relation.scope,
             tells_created: false,
-            runs_code: relation.kind == RelationKind::View,
+            runs_code: relation.runs_code,
             limit: 0,
             offset: 0,
         }

@@ -137,7 +137,7 @@ async fn a_tenants_role_cannot_read_another_schema_by_its_full_name() {
     }
 }
 
-/// 1. A trigger or a view of the tenant sets something for the whole session: `set_config(…, false)`.
+/// 1. A trigger, a view or a row-level policy of the tenant sets something for the whole session: `set_config(…, false)`.
 /// 2. The connection goes back to the pool, and the next request gets the same one.
 /// 3. It must run as if nothing had been set: else a request without a token writes, or reads elsewhere.
 #[tokio::test]
@@ -173,7 +173,12 @@ async fn what_a_tenants_functions_set_for_the_session_is_gone_for_the_next_reque
     for (number, (name, value)) in POISONS.iter().enumerate() {
         let view = format!(
             "CREATE VIEW cliente.poison{number} AS SELECT set_config('{name}', '{value}', false) AS set;
-             GRANT SELECT ON cliente.poison{number} TO rowhouse_cliente_anon"
+             GRANT SELECT ON cliente.poison{number} TO rowhouse_cliente_anon;
+             CREATE TABLE cliente.guarded{number} AS SELECT 1 AS id;
+             ALTER TABLE cliente.guarded{number} ENABLE ROW LEVEL SECURITY;
+             CREATE POLICY all_of_them ON cliente.guarded{number}
+                 USING (set_config('{name}', '{value}', false) IS NOT NULL);
+             GRANT SELECT ON cliente.guarded{number} TO rowhouse_cliente_anon"
         );
         superuser.batch_execute(&view).await.unwrap();
     }
@@ -197,6 +202,13 @@ async fn what_a_tenants_functions_set_for_the_session_is_gone_for_the_next_reque
             .await;
         assert_eq!(read.status, 200, "{name}: {read:?}");
         assert_eq!(clean().await, before, "{name} = {value} by a view");
+        let guarded = street.get("cliente.localhost", &format!("/api/guarded{number}")).await;
+        assert_eq!(
+            (guarded.status, &*guarded.body),
+            (200, r#"[{"id":1}]"#),
+            "{name}: {guarded:?}"
+        );
+        assert_eq!(clean().await, before, "{name} = {value} by a policy");
         let body = serde_json::json!({ "name": name, "value": value }).to_string();
         let path = "/api/poison";
         let headers = [
