@@ -93,9 +93,13 @@ impl Server {
         };
         let started = Instant::now();
         let server = Arc::clone(&self);
-        let log = self.lock().last_log_lines();
-        warn!(%cluster, %status, %log, "embedded Postgres ended, starting it again");
-        match spawn_blocking(move || server.lock().revive()).await {
+        let reviving = spawn_blocking(move || {
+            let mut postgres = server.lock();
+            let log = postgres.last_log_lines(); // waits for the last of them
+            warn!(cluster = %server.cluster, %status, %log, "embedded Postgres ended, starting it again");
+            postgres.revive()
+        });
+        match reviving.await {
             Ok(Ok(_)) => {
                 info!(%cluster, pid = self.lock().pid(), elapsed = ?started.elapsed(), "embedded Postgres started again");
                 PERIOD
