@@ -50,7 +50,7 @@ fn catalog() -> Catalog {
     for (name, type_name, oid) in columns {
         let position = (name == "id").then_some("0");
         let [yes, no] = [Some("true"), Some("false")];
-        let relation = [Some("mylist"), Some("tenant"), Some("r"), None];
+        let relation = [Some("mylist"), Some("tenant"), Some("r"), no, None];
         let column = [Some(name), Some(type_name), Some(oid), yes, no, no, position];
         builder
             .row(&[&relation[..], &column].concat())
