@@ -266,7 +266,7 @@ async fn run_demo(config_dir: PathBuf, listen: Listen, data: Option<PathBuf>, tl
             .clusters
             .get(id)
             .is_some_and(|cluster| matches!(cluster.endpoint, Endpoint::Embedded { .. }));
-        if embedded && let Err(error) = demo::seed(&config, cluster).await {
+        if embedded && let Err(error) = demo::seed(&config, &edge.service().pools, cluster).await {
             edge.stop(Duration::ZERO).await;
             return failed(&error.to_string());
         }

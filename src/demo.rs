@@ -3,6 +3,7 @@
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 use std::{fs, io};
 
@@ -14,7 +15,7 @@ use crate::identity;
 use crate::identity::Key;
 use crate::migrate;
 use crate::pool;
-use crate::pool::{Cluster, Startup};
+use crate::pool::{Cluster, Pools, Startup};
 use crate::types::{RoleName, SchemaName, TenantId};
 
 /// How long the tokens that the demo prints are good for.
@@ -102,7 +103,7 @@ pub fn token(key: &Secret, tenant: &TenantId, now: u64) -> Result<String, Error>
 /// # Errors
 ///
 /// [`enum@Error`]; a file is applied whole or not at all.
-pub async fn seed(config: &Config, cluster: &Cluster) -> Result<(), Error> {
+pub async fn seed(config: &Config, pools: &Pools, cluster: &Arc<Cluster>) -> Result<(), Error> {
     let Some(seeds) = config
         .migrations
         .tenant
@@ -113,7 +114,7 @@ pub async fn seed(config: &Config, cluster: &Cluster) -> Result<(), Error> {
         return Ok(());
     };
     let startup = Startup::new("seed").search_path(std::iter::empty::<&SchemaName>());
-    let mut client = cluster.admin(&startup, Duration::from_secs(5)).await?;
+    let mut client = pools.admin(cluster, &startup, Duration::from_secs(5)).await?;
     let shared = (
         seeds.join("shared.sql"),
         migrate::shared_owner_role(),

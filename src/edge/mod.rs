@@ -497,8 +497,8 @@ fn watch(dir: &Path, changed: Arc<Notify>) -> Result<notify::RecommendedWatcher,
 /// A connection before there is a budget: closed when it is dropped.
 async fn admin(id: &ClusterId, endpoint: &tokio_postgres::Config) -> Result<tokio_postgres::Client, String> {
     let cluster = Cluster::new(id.clone(), endpoint.clone(), Credentials::Shared, 1, TaskTracker::new());
-    cluster
-        .admin(&Startup::new("start"), FIRST_CONTACT)
+    Pools::new()
+        .admin(&cluster, &Startup::new("start"), FIRST_CONTACT)
         .await
         .map_err(|error| {
             let cause = std::error::Error::source(&error)

@@ -54,7 +54,8 @@ pub async fn bootstrap_embedded_database(superuser: &Client) -> Result<(), Error
 }
 
 /// Brings the shared schema of a cluster to its state: group roles, `rowhouse.onboarded`, migrations, rights. Does
-/// nothing when it is there already; `true` if it did anything. Must have succeeded before any [`tenant`](super::tenant) of the cluster.
+/// nothing when it is there already; `true` if it did anything. Must have succeeded before any
+/// [`tenant`](super::tenant) of the cluster.
 ///
 /// `client` is the edge's login. After a call that was dropped half-way, close it or use it for another call here.
 ///

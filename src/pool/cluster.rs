@@ -119,19 +119,6 @@ impl Cluster {
         }
     }
 
-    /// A connection for onboarding and the like: it takes a slot of the budget like any other, for at most as long as
-    /// the client lives.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::ClusterSaturated`] after `wait`; the errors of connecting.
-    pub async fn admin(&self, startup: &Startup, wait: Duration) -> Result<Client, Error> {
-        let slot = timeout(wait, self.slot(&Arc::default()))
-            .await
-            .map_err(|_| Error::ClusterSaturated { budget: self.budget })??;
-        self.connect(startup, slot).await
-    }
-
     /// A free slot, if there is one now.
     pub(super) fn try_slot(&self, held: &Arc<AtomicU32>) -> Option<Slot> {
         let permit = Arc::clone(&self.slots).try_acquire_owned().ok()?;

@@ -11,7 +11,7 @@ use crate::config::Secret;
 use crate::types::RoleName;
 
 /// A password of people may be short, and what is derived from it can be tried out by whoever reads `pg_authid`: each
-/// try should cost something. Once per cluster and start, some 20 ms.
+/// try should cost something. Once per cluster and start, some 50 ms.
 const ITERATIONS: NonZeroU32 = NonZeroU32::MIN.saturating_add(100_000 - 1);
 
 /// Who the connections of a cluster's managed tenants log in as.
@@ -29,7 +29,7 @@ pub enum Credentials {
 pub struct Passwords(Option<Secret>);
 
 impl Credentials {
-    /// Those that the configuration asks for. With a password in `endpoint` it takes some 20 ms of CPU time.
+    /// Those that the configuration asks for. With a password in `endpoint` it takes some 50 ms of CPU time.
     #[must_use]
     pub fn new(kind: config::Credentials, endpoint: &tokio_postgres::Config) -> Self {
         match kind {

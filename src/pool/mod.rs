@@ -101,21 +101,17 @@ impl Pools {
     /// [`Error::ClusterSaturated`] after `wait`; the errors of connecting.
     pub async fn admin(&self, cluster: &Arc<Cluster>, startup: &Startup, wait: Duration) -> Result<Client, Error> {
         let held = Arc::default();
-        let slot = match cluster.try_slot(&held) {
-            Some(slot) => slot,
-            None => {
-                let evicting = async {
-                    loop {
-                        let pause = self.evict_idle(cluster, None);
-                        sleep(pause).await;
-                    }
-                };
-                tokio::select! {
-                    slot = cluster.slot(&held) => slot?,
-                    () = evicting => return Err(Error::Draining), // it never ends
-                    () = sleep(wait) => return Err(Error::ClusterSaturated { budget: cluster.budget() }),
-                }
+        let evicting = async {
+            loop {
+                let pause = self.evict_idle(cluster, None);
+                sleep(pause).await;
             }
+        };
+        let slot = tokio::select! {
+            biased; // nothing is evicted while there is a free slot
+            slot = cluster.slot(&held) => slot?,
+            () = evicting => return Err(Error::Draining), // it never ends
+            () = sleep(wait) => return Err(Error::ClusterSaturated { budget: cluster.budget() }),
         };
         cluster.connect(startup, slot).await
     }

@@ -343,13 +343,9 @@ async fn paths_are_decoded_once_and_never_nested() {
 async fn a_put_makes_or_replaces_the_one_row_that_its_filters_name() {
     let street = street().await;
     let put = async |path: &str, body: &str, prefer: &str| {
-        let authorization = format!("Bearer {}", token("cliente"));
-        let headers = [
-            ("Authorization", authorization.as_str()),
-            ("Content-Type", "application/json"),
-            ("Prefer", prefer),
-        ];
-        street.send("PUT", CLIENTE, path, &headers, body).await
+        street
+            .write_preferring(prefer, "PUT", "cliente", CLIENTE, path, body)
+            .await
     };
     let replaced = put(
         "/api/mylist?id=eq.2",
@@ -511,13 +507,9 @@ async fn an_upsert_merges_or_ignores_what_is_there() {
         .await
         .unwrap();
     let post = async |path: &str, body: &str, prefer: &str| {
-        let authorization = format!("Bearer {}", token("cliente"));
-        let headers = [
-            ("Authorization", authorization.as_str()),
-            ("Content-Type", "application/json"),
-            ("Prefer", prefer),
-        ];
-        street.send("POST", CLIENTE, path, &headers, body).await
+        street
+            .write_preferring(prefer, "POST", "cliente", CLIENTE, path, body)
+            .await
     };
     let list = "/api/mylist?select=id,text,checkbox";
     let merge = "resolution=merge-duplicates,return=representation";

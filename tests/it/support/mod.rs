@@ -289,11 +289,25 @@ impl Street {
 
     /// A write as the tenant's user.
     pub async fn write_as(&self, method: &str, tenant: &str, host: &str, path: &str, body: &str) -> Reply {
+        self.write_preferring("return=representation", method, tenant, host, path, body)
+            .await
+    }
+
+    /// The same with another `Prefer`.
+    pub async fn write_preferring(
+        &self,
+        prefer: &str,
+        method: &str,
+        tenant: &str,
+        host: &str,
+        path: &str,
+        body: &str,
+    ) -> Reply {
         let authorization = format!("Bearer {}", token(tenant));
         let headers = [
             ("Authorization", authorization.as_str()),
             ("Content-Type", "application/json"),
-            ("Prefer", "return=representation"),
+            ("Prefer", prefer),
         ];
         self.send(method, host, path, &headers, body).await
     }
