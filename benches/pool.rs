@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use rowhouse::pool::{Access, Call};
+use rowhouse::pool::{Access, Call, Row, Step};
 
 use support::{ROWS, Street};
 
@@ -31,11 +31,13 @@ fn pool(criterion: &mut Criterion) {
     let select = async || {
         let mut lease = checkout().await;
         let call = Call {
-            sql: &sql,
-            params: &params,
+            statement: Step {
+                sql: &sql,
+                params: &params,
+            },
             access: Access::Read,
         };
-        let done = lease.run(&call, |_| ControlFlow::Continue(())).await;
+        let done = lease.run(&call, &mut |_: Row<'_>| ControlFlow::Continue(())).await;
         lease.finish();
         assert_eq!(done.expect("the statement runs").affected, 1);
     };

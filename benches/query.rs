@@ -5,19 +5,24 @@
 use std::hint::black_box;
 
 use criterion::{Criterion, criterion_group, criterion_main};
+use serde_json::json;
 
-use rowhouse::catalog::{Builder, Catalog};
-use rowhouse::query::Query;
-use rowhouse::query::plan::{self, Output};
+use rowhouse::catalog::{Catalog, Loaded};
+use rowhouse::query::plan::{self, Context, Delivery};
+use rowhouse::query::{Purpose, Query};
 
 criterion_group!(benches, parse, plan);
 criterion_main!(benches);
 
 fn parse(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("query/parse");
-    for (name, query_string) in [("1_filter", ONE_FILTER), ("8_filters", EIGHT_FILTERS)] {
+    for (name, query_string) in [
+        ("1_filter", ONE_FILTER),
+        ("8_filters", EIGHT_FILTERS),
+        ("2_embeds", TWO_EMBEDS),
+    ] {
         group.bench_function(name, |bencher| {
-            bencher.iter(|| Query::parse(black_box(query_string)).expect("the dialect"));
+            bencher.iter(|| Query::parse(black_box(query_string), Purpose::Relation).expect("the dialect"));
         });
     }
     group.finish();
@@ -25,38 +30,84 @@ fn parse(criterion: &mut Criterion) {
 
 fn plan(criterion: &mut Criterion) {
     let catalog = catalog();
-    let query = Query::parse(EIGHT_FILTERS).expect("the dialect");
+    let context = Context {
+        catalog: &catalog,
+        schema: "acme",
+        max_rows: Some(1000),
+        aggregates: false,
+        legacy_names: true,
+        zoned: false,
+    };
+    let relation = plan::relation(&context, "mylist").expect("it is in the catalog");
     let mut group = criterion.benchmark_group("query/plan");
-    group.bench_function("8_filters", |bencher| {
-        bencher.iter(|| {
-            plan::read(black_box(&query), &catalog, "mylist", 1000, Output::Json).expect("all names are in the catalog")
+    for (name, query_string) in [
+        ("1_filter", ONE_FILTER),
+        ("8_filters", EIGHT_FILTERS),
+        ("2_embeds", TWO_EMBEDS),
+    ] {
+        let query = Query::parse(query_string, Purpose::Relation).expect("the dialect");
+        group.bench_function(name, |bencher| {
+            bencher.iter(|| {
+                plan::read(&context, black_box(&query), relation, Delivery::Json, None)
+                    .expect("all names are in the catalog")
+            });
         });
-    });
+    }
     group.finish();
 }
 
-/// One table of a to-do list.
+/// A to-do list, with places and people.
 fn catalog() -> Catalog {
-    let mut builder = Builder::default();
     let columns = [
-        ("id", "bigint", "20"),
-        ("text", "character varying(255)", "1043"),
-        ("checkbox", "boolean", "16"),
-        ("created", "timestamp with time zone", "1184"),
-        ("due", "date", "1082"),
-        ("tags", "text[]", "1009"),
-        ("details", "jsonb", "3802"),
+        (1, 1, "id", "bigint", 20),
+        (1, 2, "text", "character varying(255)", 1043),
+        (1, 3, "checkbox", "boolean", 16),
+        (1, 4, "created", "timestamp with time zone", 1184),
+        (1, 5, "due", "date", 1082),
+        (1, 6, "tags", "text[]", 1009),
+        (1, 7, "details", "jsonb", 3802),
+        (1, 8, "place_id", "bigint", 20),
+        (2, 1, "id", "bigint", 20),
+        (2, 2, "name", "text", 25),
+        (3, 1, "entry", "bigint", 20),
+        (3, 2, "name", "text", 25),
     ];
-    for (name, type_name, oid) in columns {
-        let position = (name == "id").then_some("0");
-        let [yes, no] = [Some("true"), Some("false")];
-        let relation = [Some("mylist"), Some("tenant"), Some("r"), no, None];
-        let column = [Some(name), Some(type_name), Some(oid), yes, no, no, position];
-        builder
-            .row(&[&relation[..], &column].concat())
-            .expect("the form of LOAD_SQL");
-    }
-    builder.finish()
+    let columns = columns.map(|(relation, number, name, type_name, oid)| {
+        json!({
+            "relation": relation, "number": number, "name": name, "type": type_name, "base": type_name, "type_oid": oid,
+            "not_null": true, "identity": "", "computed": false, "default": null, "comment": null, "max_length": null,
+            "labels": null,
+        })
+    });
+    let relations = [(1, "mylist"), (2, "place"), (3, "step")].map(|(oid, name)| {
+        json!({ "oid": oid, "name": name, "own": true, "kind": "r", "security": false, "comment": null, "changes": null })
+    });
+    let key = |name: &str, kind: &str, relation: u32, columns: [i16; 1], target: u32, target_columns: &[i16]| {
+        json!({
+            "name": name, "kind": kind, "relation": relation, "columns": columns, "target": target,
+            "target_columns": target_columns,
+        })
+    };
+    let keys = [
+        key("mylist_pkey", "p", 1, [1], 0, &[]),
+        key("mylist_place_id_fkey", "f", 1, [8], 2, &[1]),
+        key("step_entry_fkey", "f", 3, [1], 1, &[1]),
+    ];
+    let nothing = json!([]);
+    let parts = [
+        json!(relations),
+        json!(columns),
+        json!(keys),
+        nothing.clone(),
+        nothing.clone(),
+        nothing.clone(),
+        nothing.clone(),
+        nothing,
+        json!({ "comment": null, "roles": [] }),
+    ]
+    .map(|part| part.to_string());
+    let row: Vec<_> = parts.iter().map(|part| Some(&**part)).collect();
+    Loaded::from_row(&row, None).expect("the form of LOAD_SQL").catalog
 }
 
 const ONE_FILTER: &str = "id=eq.42";
@@ -64,3 +115,6 @@ const ONE_FILTER: &str = "id=eq.42";
 const EIGHT_FILTERS: &str = "select=id,title:text,due::text,tags&id=gt.10&id=lt.5000&text=ilike.*caf%C3%A9*\
     &checkbox=is.false&due=gte.2026-01-01&due=not.is.null&created=lt.2026-06-01&id=in.(1,2,3,%224%22)\
     &order=due.desc.nullslast,id&limit=50&offset=100";
+
+const TWO_EMBEDS: &str = "select=id,text,place!inner(name),step(name)&checkbox=is.false&place.name=eq.home\
+    &step.order=name&step.limit=5&order=due.desc&limit=50";

@@ -16,7 +16,7 @@ use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main};
 use futures_util::future;
 use rowhouse::encode::{Column, Encoding, JsonRows};
-use rowhouse::pool::{Access, Call};
+use rowhouse::pool::{Access, Call, Step};
 use rowhouse::service::Service;
 use rowhouse::tenant::Tenant;
 use serde::Serialize;
@@ -129,15 +129,18 @@ impl Answer for OwnPool {
         let pool = self.tenants[tenant].pool(pools);
         let mut lease = pool.checkout(pools).await.expect("a connection is free in time");
         let call = Call {
-            sql: &self.sql,
-            params: &[Some(key.to_string())],
+            statement: Step {
+                sql: &self.sql,
+                params: &[Some(key.to_string())],
+            },
             access: Access::Read,
         };
         let mut json = JsonRows::new(Arc::clone(&self.columns), 0);
-        let done = lease.run(&call, |row| {
+        let mut take = |row: rowhouse::pool::Row<'_>| {
             json.row(row.values()).expect("the values match their columns");
             ControlFlow::Continue(())
-        });
+        };
+        let done = lease.run(&call, &mut take);
         done.await.expect("the statement runs");
         lease.finish();
         json.finish().into()

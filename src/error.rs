@@ -18,7 +18,7 @@ pub enum Error {
     /// It addresses nothing that is served.
     #[error(transparent)]
     Router(#[from] router::Error),
-    /// The root of the API is asked for, which does not describe itself yet.
+    /// The root of the API is asked for, and the tenant does not describe it.
     #[error("Root endpoint metadata is disabled")]
     NoRoot,
     /// The tenant is being brought up.
@@ -28,18 +28,55 @@ pub enum Error {
     #[error("the tenant is out of order")]
     TenantFailed,
     /// The verb is not served here; the value is what is.
-    #[error("method {method} is not served here")]
+    #[error("Unsupported HTTP method: {method}")]
     Method {
         /// What was asked.
         method: http::Method,
         /// The value of `Allow`.
         allow: &'static str,
     },
+    /// A function is called with a verb that calls none.
+    #[error("Cannot use the {0} method on RPC")]
+    CallMethod(http::Method),
+    /// The schema asked for is not one of the tenant's.
+    #[error("Invalid schema: {schema}")]
+    Schema {
+        /// What was asked for.
+        schema: String,
+        /// What there is.
+        known: Vec<String>,
+    },
+    /// Preferences that are not known, with `handling=strict`.
+    #[error("Invalid preferences given with handling=strict")]
+    Preferences(Vec<String>),
+    /// One object was asked for, and there is none or are several.
+    #[error("Cannot coerce the result to a single JSON object")]
+    NotSingular(u64),
+    /// More rows would be changed than the client allows.
+    #[error("Query result exceeds max-affected preference constraint")]
+    TooManyAffected(u64),
+    /// `max-affected` for a function that does not return a set.
+    #[error("Function must return SETOF or TABLE when max-affected preference is used with handling=strict")]
+    MaxAffectedCall,
+    /// Rows were asked for behind the last one.
+    #[error("Requested range not satisfiable")]
+    OutOfRange {
+        /// The first row asked for, from 0.
+        offset: u64,
+        /// How many there are.
+        total: u64,
+    },
+    /// A function set `response.headers` to what is no list of headers.
+    #[error("response.headers guc must be a JSON array composed of objects with a single key and a string value")]
+    ResponseHeaders,
+    /// A function set `response.status` to what is no status.
+    #[error("response.status guc must be a valid status code")]
+    ResponseStatus,
     /// None of the formats the client takes is served.
-    #[error("none of these media types are available: {0}")]
+    #[error("None of these media types are available: {0}")]
     NotAcceptable(String),
     /// The body is not of a type that is understood.
-    #[error("content type {0} is not served: send application/json")]
+    #[error("Content-Type not acceptable: {0}")]
     ContentType(String),
     /// The body is longer than `max_body`.
     #[error("the body is longer than {limit} bytes")]

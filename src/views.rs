@@ -2,10 +2,9 @@
 
 use std::sync::Arc;
 
-use crate::catalog::{Catalog, Scope};
+use crate::catalog::{Catalog, Relation, Scope};
 use crate::pages;
 use crate::pages::{Kind, List, Street, TenantLine};
-use crate::query;
 use crate::query::{Plan, Query};
 use crate::tenant::{State, Tenant};
 
@@ -65,24 +64,16 @@ fn decoded(value: &str) -> String {
 }
 
 /// The rows of one page of a list, and one more to tell whether a page follows.
-///
-/// # Errors
-///
-/// [`query::Error::Relation`].
-pub fn list_query(catalog: &Catalog, name: &str, page: &PageQuery) -> Result<Query, query::Error> {
-    let relation = catalog
-        .relation(name)
-        .ok_or_else(|| query::Error::Relation(name.to_owned()))?;
-    let keys = relation
-        .primary_key
-        .iter()
-        .filter_map(|&index| relation.columns.get(index));
+#[must_use]
+pub fn list_query(relation: &Relation, page: &PageQuery) -> Query {
     let offset = (page.page - 1).saturating_mul(PAGE_SIZE.into());
-    Ok(Query::page(
+    // A view has the keys of its tables, which need not order it well.
+    let keys = relation.key().filter(|_| !relation.is_view());
+    Query::page(
         keys.map(|column| column.name.to_string()),
         u64::from(PAGE_SIZE) + 1,
         offset,
-    ))
+    )
 }
 
 /// The page of a relation's rows.
@@ -115,7 +106,7 @@ pub fn list(
         host,
         relation: pages::Relation {
             name,
-            scope: scope(plan.scope, tenant),
+            scope: scope(plan.scope.unwrap_or(Scope::Shared), tenant),
         },
         relations: &relations,
         description: relation.and_then(|relation| relation.comment.as_deref()),

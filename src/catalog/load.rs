@@ -1,22 +1,20 @@
-//! The statement that reads a catalog, and its rows.
+//! The statement that reads a catalog.
 
-use std::collections::BTreeMap;
+use super::{Catalog, Error, build, raw};
 
-use thiserror::Error;
-
-use super::{Catalog, Column, Relation, RelationKind, Scope};
-
-/// Reads the catalog of the tenant schema `$1` with the shared schema `$2`, both `text`, one row per column.
+/// Reads the catalog of the schema `$1` with the shared schema `$2` (none if NULL), whose functions count if `$3` is true;
+/// `$1` and `$2` are `text`, `$3` is `bool`. One row of nine `text` columns, which [`Loaded::from_row`] takes.
 ///
-/// Run it in a session with the tenant's search_path: type names come out as that session sees them. All result
-/// columns are `text`; [`Builder::row`] takes them in their order.
+/// Run it in a session with the tenant's search_path: names of types come out as that session sees them.
+///
+/// Everything is found by way of indexes: of `pg_depend` by schema, by row type and by view. Other catalogs have none for
+/// that, and the tables of ten thousand tenants are in them.
 pub const LOAD_SQL: &str = r"
 WITH RECURSIVE searched AS (
     SELECT n.oid, n.nspname = $1::pg_catalog.text AS of_tenant FROM pg_catalog.pg_namespace AS n
     WHERE n.nspname IN ($1::pg_catalog.text, $2::pg_catalog.text)
-), relation AS (
-    -- By way of pg_depend, which has an index by schema. pg_class has none, and ten thousand tenants' tables are in it.
-    SELECT c.oid, c.relname, c.relkind, c.relrowsecurity, n.of_tenant
+), relation AS MATERIALIZED (
+    SELECT c.oid, c.relname, c.relkind, c.relrowsecurity, c.reltype, n.of_tenant
     FROM searched AS n
     JOIN pg_catalog.pg_depend AS d
         ON d.refclassid = 'pg_catalog.pg_namespace'::pg_catalog.regclass AND d.refobjid = n.oid
@@ -36,262 +34,288 @@ WITH RECURSIVE searched AS (
             WHERE hiding.relname = c.relname
                 AND hiding.relnamespace = (SELECT tenant.oid FROM searched AS tenant WHERE tenant.of_tenant)
         ))
-), attribute AS (
-    SELECT a.* FROM pg_catalog.pg_attribute AS a
+), below AS MATERIALIZED (
+    -- The relations, and all that their views are made of.
+    SELECT r.oid FROM relation AS r
+    UNION
+    SELECT d.refobjid
+    FROM below AS b
+    JOIN pg_catalog.pg_rewrite AS w ON w.ev_class = b.oid AND w.rulename = '_RETURN'
+    JOIN pg_catalog.pg_depend AS d
+        ON d.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass AND d.objid = w.oid
+        AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass
+), attribute AS MATERIALIZED (
+    SELECT a.*, NULL::pg_catalog.oid AS func FROM pg_catalog.pg_attribute AS a
     JOIN relation AS r ON r.oid = a.attrelid
     WHERE a.attnum > 0 AND NOT a.attisdropped
-), base AS (
-    SELECT DISTINCT a.atttypid AS domain, a.atttypid AS oid FROM attribute AS a
+), function AS MATERIALIZED (
+    SELECT p.*, n.of_tenant
+    FROM searched AS n
+    JOIN pg_catalog.pg_depend AS d
+        ON d.refclassid = 'pg_catalog.pg_namespace'::pg_catalog.regclass AND d.refobjid = n.oid
+        AND d.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass AND d.deptype = 'n'
+    JOIN pg_catalog.pg_proc AS p ON p.oid = d.objid
+    WHERE p.prokind = 'f'
+        AND (n.of_tenant OR $3::pg_catalog.bool)
+        AND p.prorettype NOT IN ('pg_catalog.trigger'::pg_catalog.regtype, 'pg_catalog.event_trigger'::pg_catalog.regtype)
+        AND NOT EXISTS (
+            SELECT FROM pg_catalog.pg_depend AS e
+            WHERE e.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass AND e.objid = p.oid AND e.deptype = 'e'
+        )
+        AND NOT EXISTS (
+            SELECT FROM pg_catalog.pg_proc AS hiding
+            WHERE hiding.proname = p.proname AND hiding.proargtypes = p.proargtypes
+                AND hiding.pronamespace = 'pg_catalog'::pg_catalog.regnamespace
+        )
+), argument AS (
+    SELECT f.oid AS func, a.position, a.name, a.type, COALESCE(a.mode, 'i') AS mode
+    FROM function AS f
+    CROSS JOIN LATERAL ROWS FROM (
+        pg_catalog.unnest(COALESCE(f.proallargtypes, f.proargtypes::pg_catalog.oid[])),
+        pg_catalog.unnest(f.proargnames),
+        pg_catalog.unnest(f.proargmodes)
+    ) WITH ORDINALITY AS a(type, name, mode, position)
+    WHERE a.type IS NOT NULL
+), of_row AS (
+    -- Functions of one row of a relation, or of anything.
+    SELECT p.oid, r.oid AS relation
+    FROM relation AS r
+    JOIN pg_catalog.pg_depend AS d
+        ON d.refclassid = 'pg_catalog.pg_type'::pg_catalog.regclass AND d.refobjid = r.reltype
+        AND d.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass
+    JOIN pg_catalog.pg_proc AS p ON p.oid = d.objid
+    WHERE p.pronargs = 1 AND p.proargtypes[0] = r.reltype AND p.prokind = 'f'
+    UNION
+    SELECT f.oid, NULL FROM function AS f
+    WHERE f.pronargs = 1
+        AND f.proargtypes[0] IN ('pg_catalog.record'::pg_catalog.regtype, 'pg_catalog.anyelement'::pg_catalog.regtype)
+), used_type AS (
+    SELECT a.atttypid AS oid FROM attribute AS a
+    UNION
+    SELECT g.type FROM argument AS g WHERE g.mode IN ('o', 'b', 't')
+    UNION
+    SELECT f.prorettype FROM function AS f
+    UNION
+    SELECT p.prorettype FROM of_row AS o JOIN pg_catalog.pg_proc AS p ON p.oid = o.oid
+    UNION
+    SELECT a.atttypid FROM function AS f
+    JOIN pg_catalog.pg_type AS t ON t.oid = f.prorettype AND t.typtype = 'c'
+    JOIN pg_catalog.pg_attribute AS a ON a.attrelid = t.typrelid AND a.attnum > 0 AND NOT a.attisdropped
+), step AS (
+    SELECT u.oid AS type, u.oid AS oid FROM used_type AS u
     UNION ALL
-    SELECT b.domain, t.typbasetype
-    FROM base AS b
-    JOIN pg_catalog.pg_type AS t ON t.oid = b.oid
+    SELECT s.type, t.typbasetype
+    FROM step AS s
+    JOIN pg_catalog.pg_type AS t ON t.oid = s.oid
     WHERE t.typtype = 'd'
-), type AS (
-    SELECT b.domain, b.oid FROM base AS b
-    JOIN pg_catalog.pg_type AS t ON t.oid = b.oid
+), base AS MATERIALIZED (
+    SELECT s.type, t.oid, t.typname, t.typtype, t.typrelid, t.typnamespace = 'pg_catalog'::pg_catalog.regnamespace AS built_in
+    FROM step AS s
+    JOIN pg_catalog.pg_type AS t ON t.oid = s.oid
     WHERE t.typtype <> 'd'
 )
 SELECT
-    r.relname::pg_catalog.text,
-    CASE WHEN r.of_tenant THEN 'tenant' ELSE 'shared' END::pg_catalog.text,
-    r.relkind::pg_catalog.text,
-    r.relrowsecurity::pg_catalog.text,
-    pg_catalog.obj_description(r.oid, 'pg_class')::pg_catalog.text,
-    a.attname::pg_catalog.text,
-    pg_catalog.format_type(a.atttypid, a.atttypmod)::pg_catalog.text,
-    CASE WHEN t.oid < 16384 THEN t.oid ELSE 0 END::pg_catalog.text,
-    a.attnotnull::pg_catalog.text,
-    (a.attidentity <> '' OR a.atthasdef AND a.attgenerated = '')::pg_catalog.text,
-    (a.attidentity = 'a' OR a.attgenerated <> '')::pg_catalog.text,
-    k.position::pg_catalog.text
-FROM relation AS r
-LEFT JOIN attribute AS a ON a.attrelid = r.oid
-LEFT JOIN type AS t ON t.domain = a.atttypid
-LEFT JOIN LATERAL (
-    -- indkey counts from 0, and behind the key stand the columns of INCLUDE.
-    SELECT p.position
-    FROM pg_catalog.pg_index AS i
-    CROSS JOIN LATERAL pg_catalog.generate_series(0, i.indnkeyatts - 1) AS p(position)
-    WHERE i.indrelid = r.oid AND i.indisprimary AND i.indkey[p.position] = a.attnum
-) AS k ON true
-ORDER BY r.relname, a.attnum";
+    (SELECT COALESCE(pg_catalog.json_agg(x), '[]') FROM (
+        SELECT r.oid::pg_catalog.int8, r.relname AS name, r.of_tenant AS own, r.relkind AS kind, r.relrowsecurity AS security,
+            pg_catalog.obj_description(r.oid, 'pg_class') AS comment,
+            CASE WHEN r.relkind IN ('v', 'f') THEN pg_catalog.pg_relation_is_updatable(r.oid, true) END AS changes
+        FROM relation AS r
+    ) AS x)::pg_catalog.text,
+    (SELECT COALESCE(pg_catalog.json_agg(x), '[]') FROM (
+        SELECT a.attrelid::pg_catalog.int8 AS relation, a.attnum AS number, a.attname AS name,
+            pg_catalog.format_type(a.atttypid, a.atttypmod) AS type,
+            CASE WHEN b.built_in THEN pg_catalog.format_type(b.oid, NULL) ELSE pg_catalog.format_type(a.atttypid, a.atttypmod) END AS base,
+            b.oid::pg_catalog.int8 AS type_oid,
+            a.attnotnull OR t.typtype = 'd' AND t.typnotnull AS not_null,
+            a.attidentity AS identity,
+            a.attgenerated <> '' AS computed,
+            CASE
+                WHEN a.attidentity = 'd' THEN (
+                    SELECT pg_catalog.format('nextval(%L)', s.objid::pg_catalog.regclass)
+                    FROM pg_catalog.pg_depend AS s
+                    WHERE s.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass AND s.refobjid = a.attrelid
+                        AND s.refobjsubid = a.attnum AND s.deptype = 'i'
+                        AND s.classid = 'pg_catalog.pg_class'::pg_catalog.regclass
+                )
+                WHEN a.attidentity <> '' OR a.attgenerated <> '' THEN NULL
+                WHEN e.adbin IS NOT NULL THEN pg_catalog.pg_get_expr(e.adbin, e.adrelid)
+                WHEN t.typtype = 'd' THEN pg_catalog.pg_get_expr(t.typdefaultbin, 0)
+            END AS default,
+            pg_catalog.col_description(a.attrelid, a.attnum) AS comment,
+            m.modifier - CASE WHEN b.oid IN (1042, 1043) THEN 4 ELSE 0 END AS max_length,
+            CASE WHEN b.typtype = 'e' THEN (
+                SELECT pg_catalog.json_agg(l.enumlabel ORDER BY l.enumsortorder)
+                FROM pg_catalog.pg_enum AS l WHERE l.enumtypid = b.oid
+            ) END AS labels
+        FROM attribute AS a
+        JOIN pg_catalog.pg_type AS t ON t.oid = a.atttypid
+        JOIN base AS b ON b.type = a.atttypid
+        LEFT JOIN pg_catalog.pg_attrdef AS e ON e.adrelid = a.attrelid AND e.adnum = a.attnum AND a.atthasdef
+        LEFT JOIN LATERAL (
+            SELECT CASE WHEN t.typtype = 'd' THEN t.typtypmod ELSE a.atttypmod END AS modifier
+        ) AS m ON m.modifier > 0 AND b.oid IN (1042, 1043, 1560, 1562)
+        ORDER BY a.attrelid, a.attnum
+    ) AS x)::pg_catalog.text,
+    (SELECT COALESCE(pg_catalog.json_agg(x), '[]') FROM (
+        SELECT k.conname AS name, k.contype AS kind, k.conrelid::pg_catalog.int8 AS relation, k.conkey AS columns,
+            k.confrelid::pg_catalog.int8 AS target, COALESCE(k.confkey, '{}') AS target_columns
+        FROM below AS b
+        JOIN pg_catalog.pg_constraint AS k ON k.conrelid = b.oid
+        WHERE k.contype IN ('p', 'u') OR k.contype = 'f' AND k.conparentid = 0
+        ORDER BY k.conrelid, k.conname
+    ) AS x)::pg_catalog.text,
+    (SELECT COALESCE(pg_catalog.json_agg(x), '[]') FROM (
+        SELECT w.ev_class::pg_catalog.int8 AS relation, w.ev_action::pg_catalog.text AS action
+        FROM below AS b
+        JOIN pg_catalog.pg_class AS c ON c.oid = b.oid AND c.relkind IN ('v', 'm')
+        JOIN pg_catalog.pg_rewrite AS w ON w.ev_class = b.oid AND w.rulename = '_RETURN'
+    ) AS x)::pg_catalog.text,
+    (SELECT COALESCE(pg_catalog.json_agg(x), '[]') FROM (
+        SELECT f.proname AS name, f.of_tenant AS own,
+            pg_catalog.obj_description(f.oid, 'pg_proc') AS comment,
+            f.provolatile AS volatility, f.proretset AS set,
+            (SELECT COALESCE(pg_catalog.json_agg(y ORDER BY y.position), '[]') FROM (
+                SELECT g.position, COALESCE(g.name, '') AS name, pg_catalog.format_type(g.type, NULL) AS type,
+                    pg_catalog.row_number() OVER (ORDER BY g.position) <= f.pronargs - f.pronargdefaults AS required,
+                    g.mode = 'v' AS variadic
+                FROM argument AS g WHERE g.func = f.oid AND g.mode IN ('i', 'b', 'v')
+            ) AS y) AS arguments,
+            pg_catalog.format_type(f.prorettype, NULL) AS type,
+            CASE WHEN b.built_in THEN pg_catalog.format_type(b.oid, NULL) ELSE pg_catalog.format_type(f.prorettype, NULL) END AS base,
+            b.oid::pg_catalog.int8 AS type_oid,
+            CASE WHEN b.typtype = 'c' THEN b.typrelid::pg_catalog.int8 ELSE 0 END AS relation,
+            (SELECT pg_catalog.json_agg(y ORDER BY y.position) FROM (
+                SELECT g.position, COALESCE(g.name, '') AS name, pg_catalog.format_type(g.type, NULL) AS type,
+                    CASE WHEN u.built_in THEN pg_catalog.format_type(u.oid, NULL) ELSE pg_catalog.format_type(g.type, NULL) END AS base,
+                    u.oid::pg_catalog.int8 AS type_oid
+                FROM argument AS g JOIN base AS u ON u.type = g.type
+                WHERE g.func = f.oid AND g.mode IN ('o', 'b', 't')
+                UNION ALL
+                SELECT a.attnum, a.attname, pg_catalog.format_type(a.atttypid, a.atttypmod),
+                    CASE WHEN u.built_in THEN pg_catalog.format_type(u.oid, NULL) ELSE pg_catalog.format_type(a.atttypid, a.atttypmod) END,
+                    u.oid::pg_catalog.int8
+                FROM pg_catalog.pg_attribute AS a JOIN base AS u ON u.type = a.atttypid
+                WHERE b.typtype = 'c' AND a.attrelid = b.typrelid AND a.attnum > 0 AND NOT a.attisdropped
+            ) AS y) AS columns,
+            (SELECT pg_catalog.json_agg(pg_catalog.json_build_array(
+                    pg_catalog.substr(s, 1, pg_catalog.strpos(s, '=') - 1), pg_catalog.substr(s, pg_catalog.strpos(s, '=') + 1)))
+                FROM pg_catalog.unnest(f.proconfig) AS s) AS settings
+        FROM function AS f
+        JOIN base AS b ON b.type = f.prorettype
+    ) AS x)::pg_catalog.text,
+    (SELECT COALESCE(pg_catalog.json_agg(x), '[]') FROM (
+        SELECT o.relation::pg_catalog.int8, p.proname AS name,
+            COALESCE(n.of_tenant, false) AS own,
+            pg_catalog.pg_function_is_visible(p.oid) AS visible,
+            p.proretset AS set, p.prorows = 1 AS one_row,
+            pg_catalog.format_type(p.prorettype, NULL) AS type,
+            CASE WHEN b.built_in THEN pg_catalog.format_type(b.oid, NULL) ELSE pg_catalog.format_type(p.prorettype, NULL) END AS base,
+            b.oid::pg_catalog.int8 AS type_oid,
+            CASE WHEN b.typtype = 'c' THEN b.typrelid::pg_catalog.int8 ELSE 0 END AS target
+        FROM of_row AS o
+        JOIN pg_catalog.pg_proc AS p ON p.oid = o.oid
+        JOIN base AS b ON b.type = p.prorettype
+        LEFT JOIN searched AS n ON n.oid = p.pronamespace
+        ORDER BY p.proname
+    ) AS x)::pg_catalog.text,
+    (SELECT COALESCE(pg_catalog.json_agg(x), '[]') FROM (
+        SELECT pg_catalog.format_type(c.castsource, NULL) AS source, pg_catalog.format_type(c.casttarget, NULL) AS target,
+            c.castfunc::pg_catalog.regproc::pg_catalog.text AS function
+        FROM pg_catalog.pg_cast AS c
+        JOIN pg_catalog.pg_type AS s ON s.oid = c.castsource
+        JOIN pg_catalog.pg_type AS t ON t.oid = c.casttarget
+        WHERE c.castcontext = 'i' AND c.castmethod = 'f'
+            AND (s.typtype = 'd' AND c.casttarget IN (25, 114) OR t.typtype = 'd' AND c.castsource IN (25, 114))
+    ) AS x)::pg_catalog.text,
+    (SELECT COALESCE(pg_catalog.json_agg(x), '[]') FROM (
+        SELECT pg_catalog.lower(m.typname) AS media_type, p.oid::pg_catalog.regproc::pg_catalog.text AS function,
+            CASE WHEN p.proargtypes[0] = 'pg_catalog.anyelement'::pg_catalog.regtype THEN NULL ELSE a.typname END AS relation,
+            NULL AS call
+        FROM searched AS n
+        JOIN pg_catalog.pg_depend AS d
+            ON d.refclassid = 'pg_catalog.pg_namespace'::pg_catalog.regclass AND d.refobjid = n.oid
+            AND d.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass AND d.deptype = 'n'
+        JOIN pg_catalog.pg_proc AS p ON p.oid = d.objid
+        JOIN pg_catalog.pg_type AS m ON m.oid = p.prorettype AND m.typtype = 'd' AND m.typname LIKE '%/%'
+        JOIN pg_catalog.pg_type AS a ON a.oid = p.proargtypes[0]
+        WHERE p.prokind = 'a' AND p.pronargs = 1
+            AND (a.typrelid <> 0 OR p.proargtypes[0] = 'pg_catalog.anyelement'::pg_catalog.regtype)
+        UNION
+        SELECT pg_catalog.lower(m.typname), m.oid::pg_catalog.regtype::pg_catalog.text, NULL, f.proname
+        FROM function AS f
+        JOIN pg_catalog.pg_type AS m ON m.oid = f.prorettype AND m.typtype = 'd' AND m.typname LIKE '%/%'
+        WHERE NOT f.proretset
+    ) AS x)::pg_catalog.text,
+    (SELECT pg_catalog.json_build_object(
+        'comment', (SELECT pg_catalog.obj_description(n.oid, 'pg_namespace') FROM searched AS n WHERE n.of_tenant),
+        'roles', (SELECT COALESCE(pg_catalog.json_agg(x), '[]') FROM (
+            SELECT r.rolname AS role, pg_catalog.substr(c, 1, pg_catalog.strpos(c, '=') - 1) AS name,
+                pg_catalog.substr(c, pg_catalog.strpos(c, '=') + 1) AS value
+            FROM pg_catalog.pg_db_role_setting AS s
+            JOIN pg_catalog.pg_roles AS r ON r.oid = s.setrole
+            CROSS JOIN LATERAL pg_catalog.unnest(s.setconfig) AS c
+            LEFT JOIN pg_catalog.pg_settings AS g ON pg_catalog.lower(g.name) = pg_catalog.lower(pg_catalog.split_part(c, '=', 1))
+            WHERE s.setdatabase = 0 AND pg_catalog.pg_has_role(session_user, r.oid, 'MEMBER') AND r.rolname <> session_user
+                AND COALESCE(g.context, 'user') = 'user'
+        ) AS x)
+    ))::pg_catalog.text";
 
-/// Why a row is not one of [`LOAD_SQL`].
-#[derive(Clone, Debug, Eq, Error, PartialEq)]
-pub enum Error {
-    /// Another number of values.
-    #[error("a catalog row of {0} values instead of {WIDTH}")]
-    Width(usize),
-    /// NULL where a value must be.
-    #[error("no {0} in a catalog row")]
-    Missing(&'static str),
-    /// A value that means nothing.
-    #[error("{value:?} is no {what}")]
-    Value {
-        /// What it should be.
-        what: &'static str,
-        /// What it is.
-        value: Box<str>,
-    },
+/// Which of the relations `$2` and functions `$3` of the schemas `$1` the current role may use. All are `text[]`; of a
+/// function the place in `$4` says how many arguments it has. Two `text` columns come out, JSON arrays of places from 1.
+pub const PRIVILEGES_SQL: &str = "
+WITH searched AS (
+    SELECT n.oid FROM pg_catalog.pg_namespace AS n WHERE n.nspname = ANY($1::pg_catalog.text[])
+)
+SELECT
+    (SELECT COALESCE(pg_catalog.json_agg(r.place ORDER BY r.place), '[]')
+        FROM pg_catalog.unnest($2::pg_catalog.text[]) WITH ORDINALITY AS r(name, place)
+        WHERE EXISTS (
+            SELECT FROM pg_catalog.pg_class AS c JOIN searched AS n ON n.oid = c.relnamespace
+            WHERE c.relname = r.name
+                AND (pg_catalog.has_table_privilege(c.oid, 'SELECT, INSERT, UPDATE, DELETE')
+                    OR pg_catalog.has_any_column_privilege(c.oid, 'SELECT, INSERT, UPDATE'))
+        ))::pg_catalog.text,
+    (SELECT COALESCE(pg_catalog.json_agg(f.place ORDER BY f.place), '[]')
+        FROM ROWS FROM (
+            pg_catalog.unnest($3::pg_catalog.text[]), pg_catalog.unnest($4::pg_catalog.int4[])
+        ) WITH ORDINALITY AS f(name, arguments, place)
+        WHERE EXISTS (
+            SELECT FROM pg_catalog.pg_proc AS p JOIN searched AS n ON n.oid = p.pronamespace
+            WHERE p.proname = f.name AND p.pronargs = f.arguments AND pg_catalog.has_function_privilege(p.oid, 'EXECUTE')
+        ))::pg_catalog.text";
+
+/// What [`LOAD_SQL`] found.
+#[derive(Clone, Debug, Default)]
+pub struct Loaded {
+    /// The structure, which alike tenants share.
+    pub catalog: Catalog,
+    /// What `ALTER ROLE … SET` says of the roles that requests may run as. It names roles, so it is the tenant's own.
+    pub roles: Box<[RoleSetting]>,
 }
 
-/// Makes a [`Catalog`] of the rows of [`LOAD_SQL`].
-#[derive(Debug, Default)]
-pub struct Builder {
-    relations: BTreeMap<Box<str>, Draft>,
+/// `ALTER ROLE role SET name = value`.
+#[derive(Clone, Debug, Eq, PartialEq, serde::Deserialize)]
+pub struct RoleSetting {
+    /// The role.
+    pub role: Box<str>,
+    /// The setting.
+    pub name: Box<str>,
+    /// Its value.
+    pub value: Box<str>,
 }
 
-impl Builder {
-    /// Takes one row: relation name, scope (`tenant` or `shared`), kind (`pg_class.relkind`), whether it has
-    /// row-level security, relation comment, column name, type name, type OID, whether it is not null, has a default, is
-    /// generated (`true` or `false`), and its position in the primary key.
-    ///
-    /// The comment and the last may be NULL, and everything from the column name on for a relation without columns.
+impl Loaded {
+    /// Takes the one row of [`LOAD_SQL`]. With `qualifier`, a quoted schema, the tenant's own names are written with it.
     ///
     /// # Errors
     ///
-    /// When the row is not of that form. It has not been taken then.
-    pub fn row(&mut self, values: &[Option<&str>]) -> Result<(), Error> {
-        let &[
-            name,
-            scope,
-            kind,
-            row_security,
-            comment,
-            column,
-            type_name,
-            type_oid,
-            not_null,
-            has_default,
-            generated,
-            position,
-        ] = values
-        else {
-            return Err(Error::Width(values.len()));
-        };
-        let name = required(name, "relation name")?;
-        let scope = match required(scope, "scope")? {
-            "tenant" => Scope::Tenant,
-            "shared" => Scope::Shared,
-            other => return Err(invalid("scope", other)),
-        };
-        let kind = match required(kind, "relation kind")? {
-            "r" => RelationKind::Table,
-            "p" => RelationKind::PartitionedTable,
-            "v" => RelationKind::View,
-            "m" => RelationKind::MaterializedView,
-            "f" => RelationKind::ForeignTable,
-            other => return Err(invalid("relation kind", other)),
-        };
-        let runs_code = boolean(row_security)? || kind == RelationKind::View;
-        let column = match column {
-            None => None,
-            Some(column) => Some(Column {
-                name: column.into(),
-                type_name: required(type_name, "type name")?.into(),
-                type_oid: number(required(type_oid, "type OID")?, "type OID")?,
-                not_null: boolean(not_null)?,
-                has_default: boolean(has_default)?,
-                generated: boolean(generated)?,
-            }),
-        };
-        let position = position.map(|position| number(position, "key position")).transpose()?;
-
-        let draft = self.relations.entry(name.into()).or_insert_with(|| Draft {
-            scope,
-            kind,
-            runs_code,
-            comment: comment.map(Into::into),
-            columns: Vec::new(),
-            key: Vec::new(),
-        });
-        if let Some(column) = column {
-            if let Some(position) = position {
-                draft.key.push((position, draft.columns.len()));
-            }
-            draft.columns.push(column);
-        }
-        Ok(())
-    }
-
-    /// The catalog of the rows so far.
-    #[must_use]
-    pub fn finish(self) -> Catalog {
-        let relations = self.relations.into_iter().map(|(name, mut draft)| {
-            draft.key.sort_unstable();
-            Relation {
-                name,
-                scope: draft.scope,
-                kind: draft.kind,
-                runs_code: draft.runs_code,
-                comment: draft.comment,
-                columns: draft.columns.into(),
-                primary_key: draft.key.into_iter().map(|(_, column)| column).collect(),
-            }
-        });
-        Catalog {
-            relations: relations.collect(),
-        }
-    }
-}
-
-/// A relation whose rows are still coming.
-#[derive(Debug)]
-struct Draft {
-    scope: Scope,
-    kind: RelationKind,
-    runs_code: bool,
-    comment: Option<Box<str>>,
-    columns: Vec<Column>,
-    /// Position in the key, index into `columns`.
-    key: Vec<(u32, usize)>,
-}
-
-fn required<'v>(value: Option<&'v str>, what: &'static str) -> Result<&'v str, Error> {
-    value.ok_or(Error::Missing(what))
-}
-
-fn number(value: &str, what: &'static str) -> Result<u32, Error> {
-    value.parse().map_err(|_| invalid(what, value))
-}
-
-fn boolean(value: Option<&str>) -> Result<bool, Error> {
-    let value = required(value, "boolean")?;
-    value.parse().map_err(|_| invalid("boolean", value))
-}
-
-fn invalid(what: &'static str, value: &str) -> Error {
-    Error::Value {
-        what,
-        value: value.into(),
-    }
-}
-
-/// Columns of [`LOAD_SQL`].
-const WIDTH: usize = 12;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn row(
-        relation: &'static str,
-        column: &'static str,
-        position: Option<&'static str>,
-    ) -> [Option<&'static str>; WIDTH] {
-        let [yes, no] = [Some("true"), Some("false")];
-        [
-            Some(relation),
-            Some("shared"),
-            Some("v"),
-            no,
-            None,
-            Some(column),
-            Some("text"),
-            Some("25"),
-            yes,
-            no,
-            no,
-            position,
-        ]
-    }
-
-    #[test]
-    fn rows_become_relations_with_keys_in_key_order() {
-        let mut builder = Builder::default();
-        builder.row(&row("b", "x", Some("1"))).unwrap();
-        builder.row(&row("b", "y", None)).unwrap();
-        builder.row(&row("b", "z", Some("0"))).unwrap();
-        let mut empty = [None; WIDTH];
-        let table = [Some("a"), Some("tenant"), Some("r"), Some("false"), Some("No columns.")];
-        empty[..table.len()].copy_from_slice(&table);
-        builder.row(&empty).unwrap();
-
-        let catalog = builder.finish();
-        let names: Vec<_> = catalog.relations().iter().map(|relation| &*relation.name).collect();
-        assert_eq!(names, ["a", "b"]);
-        assert_eq!(catalog.relation("a").unwrap().comment.as_deref(), Some("No columns."));
-        let b = catalog.relation("b").unwrap();
-        assert_eq!(*b.primary_key, [2, 0]);
-        assert_eq!(
-            (b.scope, b.kind, b.runs_code),
-            (Scope::Shared, RelationKind::View, true)
-        );
-        assert!(!catalog.relation("a").unwrap().runs_code);
-        assert_eq!(b.column("y").map(|(at, column)| (at, column.type_oid)), Some((1, 25)));
-        assert_eq!(b.column("Y"), None);
-        assert_eq!(catalog.relation("c"), None);
-    }
-
-    #[test]
-    fn rows_of_another_form_are_refused() {
-        let mut builder = Builder::default();
-        assert_eq!(builder.row(&[None; 3]), Err(Error::Width(3)));
-        assert_eq!(builder.row(&[None; WIDTH]), Err(Error::Missing("relation name")));
-        let mut values = row("t", "a", None);
-        values[2] = Some("i");
-        assert_eq!(builder.row(&values), Err(invalid("relation kind", "i")));
-        assert_eq!(builder.finish().relations(), []);
+    /// When the row is not of that form.
+    pub fn from_row(values: &[Option<&str>], qualifier: Option<&str>) -> Result<Self, Error> {
+        let raw = raw::Raw::parse(values)?;
+        let roles = raw.schema.roles.clone();
+        Ok(Self {
+            catalog: build::catalog(raw, qualifier),
+            roles,
+        })
     }
 }

@@ -11,11 +11,12 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use tokio_postgres::Config as PostgresUrl;
 
+use super::dialect::{AppSetting, FunctionName, Name, OpenApi, Origin, TxEnd, Url};
 use super::field::{Entries, Field, List, tables};
 use super::resolve::{
     BUDGET, CLUSTER, GRACE, LIMITS, LISTEN, MAX_BODY_TEXT, MAX_CONNECTIONS, OPERATOR_LISTEN, SHARED_SCHEMA, text,
 };
-use super::value::{Relation, Size, Variable};
+use super::value::{ExistingSchema, Relation, Size, Variable};
 use super::{Access, Credentials, Secret, SharedWrite};
 use crate::types::{ClusterId, Host, RoleName, SchemaName};
 
@@ -199,6 +200,9 @@ pub(super) struct Tenant {
     pub(super) home: Field<Relation>,
     /// The tenant's own schema. No two tenants of a cluster share one. Default: the tenant's id.
     pub(super) schema: Field<SchemaName>,
+    /// Schemas that requests choose by `Accept-Profile` and `Content-Profile`, the first if they do not say. In place of
+    /// `schema`; needs managed = false.
+    pub(super) schemas: Field<List<ExistingSchema>>,
     /// The cluster of rowhouse.toml that holds the schema.
     #[schemars(extend("default" = CLUSTER))]
     pub(super) cluster: Field<ClusterId>,
@@ -224,17 +228,66 @@ pub(super) struct Tenant {
     pub(super) jwt_secret_file: Field<PathBuf>,
     /// This tenant's HS256 key itself, at least 32 bytes; only in a file that others cannot read (chmod 640).
     pub(super) jwt_secret: Field<Secret>,
+    /// Whether the key in the environment or in the file is written in base64.
+    #[schemars(extend("default" = false))]
+    pub(super) jwt_secret_base64: Field<bool>,
+    /// File with the keys of this tenant's tokens: a JWK or a JWK Set (RFC 7517).
+    pub(super) jwks_file: Field<PathBuf>,
+    /// What the `aud` of a token must hold, if it has one. Default: anything.
+    pub(super) jwt_audience: Field<Name>,
+    /// Where a token says its role, as JSONPath.
+    #[schemars(extend("default" = super::dialect::ROLE_CLAIM))]
+    pub(super) jwt_role_claim: Field<Name>,
     /// Roles a token may name besides the tenant's own.
     #[schemars(extend("default" = []))]
     pub(super) roles: Field<List<RoleName>>,
     /// Whether we create, grant and migrate; false for a schema that others own.
     #[schemars(extend("default" = true))]
     pub(super) managed: Field<bool>,
+    /// Whether its requests reach the shared tables. Default: as `managed` says.
+    pub(super) shared: Field<bool>,
     /// The role of requests without a token. Needs managed = false, and is then required unless anonymous = "none".
     pub(super) anonymous_role: Field<RoleName>,
     /// Schemas that are searched after the tenant's own and the shared one.
     #[schemars(extend("default" = []))]
-    pub(super) extra_search_path: Field<List<SchemaName>>,
+    pub(super) extra_search_path: Field<List<ExistingSchema>>,
+
+    /// Function without arguments that runs before every request, in its transaction. Default: none.
+    pub(super) pre_request: Field<FunctionName>,
+    /// How transactions end, and whether `Prefer: tx=…` may say otherwise.
+    #[schemars(extend("default" = "commit"))]
+    pub(super) tx_end: Field<TxEnd>,
+    /// Whether requests may ask for aggregates. They can be costly.
+    #[schemars(extend("default" = false))]
+    pub(super) aggregates: Field<bool>,
+    /// Whether requests may ask how Postgres would answer (EXPLAIN).
+    #[schemars(extend("default" = false))]
+    pub(super) plan: Field<bool>,
+    /// Whether embedded tables with an alias may be named by their own name as well, with a warning.
+    #[schemars(extend("default" = true))]
+    pub(super) legacy_target_names: Field<bool>,
+    /// What the OpenAPI document of /api/ shows.
+    #[schemars(extend("default" = "follow-privileges"))]
+    pub(super) openapi: Field<OpenApi>,
+    /// Whether the OpenAPI document asks for a token.
+    #[schemars(extend("default" = false))]
+    pub(super) openapi_security: Field<bool>,
+    /// Where the OpenAPI document says that the API is. Default: where it was asked for.
+    pub(super) openapi_url: Field<Url>,
+    /// Function that answers for /api/ in place of the OpenAPI document.
+    pub(super) root_function: Field<Name>,
+    /// Origins whose pages may call the API. Default: all.
+    #[schemars(extend("default" = []))]
+    pub(super) cors_origins: Field<List<Origin>>,
+    /// Whether errors carry details and hints.
+    #[schemars(extend("default" = true))]
+    pub(super) verbose_errors: Field<bool>,
+    /// Whether answers say in Server-Timing what took how long.
+    #[schemars(extend("default" = false))]
+    pub(super) server_timing: Field<bool>,
+    /// Settings of every transaction, read in SQL as current_setting('app.settings.NAME').
+    #[schemars(extend("default" = []))]
+    pub(super) app_settings: Field<List<AppSetting>>,
     /// Certificate for this tenant's hosts. Default: one of `[tls]` in rowhouse.toml.
     pub(super) tls: Field<Certificate>,
 }

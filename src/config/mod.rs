@@ -22,6 +22,7 @@ use std::time::Duration;
 use crate::types::{ClusterId, Host, RoleName, SchemaName, TenantId};
 
 mod claims;
+mod dialect;
 mod error;
 mod field;
 mod file;
@@ -32,6 +33,7 @@ pub mod schema;
 mod secret;
 mod value;
 
+pub use self::dialect::{Dialect, FunctionName, OpenApi, TxEnd};
 pub use self::error::{Error, Errors};
 pub(crate) use self::resolve::{RESERVED_ID, RESERVED_SCHEMA};
 pub use self::secret::Secret;
@@ -208,16 +210,24 @@ pub struct Tenant {
     pub home: Option<Box<str>>,
     /// The tenant's own schema; no two tenants of a cluster share one. Default: the id.
     pub schema: SchemaName,
+    /// Other schemas that requests may choose by `Accept-Profile` and `Content-Profile`; only if not managed.
+    pub more_schemas: Box<[SchemaName]>,
     /// The cluster that holds it, one of [`Config::clusters`]. Default: main.
     pub cluster: ClusterId,
     /// Limits, those of `[defaults]` unless the tenant has its own.
     pub limits: Arc<Limits>,
     /// The tenant's own HS256 key, at least 32 bytes.
     pub jwt_secret: Option<Secret>,
+    /// The tenant's own keys for tokens in place of that: a JWK or JWK Set as JSON, with at least one key of use.
+    pub jwks: Option<Secret>,
+    /// How its data API behaves.
+    pub dialect: Arc<Dialect>,
     /// Roles a token may name besides the tenant's own.
     pub roles: Box<[RoleName]>,
     /// Whether we create, grant and migrate. Default: true.
     pub managed: bool,
+    /// Whether its requests reach the shared tables. Default: as `managed`.
+    pub shared: bool,
     /// The role of requests without a token; only if not managed, and then unless such requests may do nothing.
     pub anonymous_role: Option<RoleName>,
     /// Schemas that are searched after the tenant's own and the shared one.
@@ -248,11 +258,15 @@ impl PartialEq for Tenant {
             hosts,
             home,
             schema,
+            more_schemas,
             cluster,
             limits,
             jwt_secret,
+            jwks,
+            dialect,
             roles,
             managed,
+            shared,
             anonymous_role,
             extra_search_path,
             tls,
@@ -264,11 +278,15 @@ impl PartialEq for Tenant {
             && *hosts == other.hosts
             && *home == other.home
             && *schema == other.schema
+            && *more_schemas == other.more_schemas
             && *cluster == other.cluster
+            && *dialect == other.dialect
             && *limits == other.limits
             && *jwt_secret == other.jwt_secret
+            && *jwks == other.jwks
             && *roles == other.roles
             && *managed == other.managed
+            && *shared == other.shared
             && *anonymous_role == other.anonymous_role
             && *extra_search_path == other.extra_search_path
             && *tls == other.tls

@@ -12,12 +12,15 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use jsonwebtoken::DecodingKey;
+use jsonwebtoken::jwk::{AlgorithmParameters, Jwk, JwkSet};
+
 use super::claims::{Claim, Draft};
 use super::field::{Entry, Field, Report};
-use super::value::{Mistake, Raw, Relation, Scalar, Size, Variable, cluster_id, parse_url, tenant_id};
+use super::value::{ExistingSchema, Mistake, Raw, Relation, Scalar, Size, Variable, cluster_id, parse_url, tenant_id};
 use super::{
-    Access, Certificate, Cluster, Credentials, Endpoint, Limits, Migrations, Secret, Server, Shared, SharedWrite,
-    Tenant, Tls, file, read, schema,
+    Access, Certificate, Cluster, Credentials, Dialect, Endpoint, Limits, Migrations, Secret, Server, Shared,
+    SharedWrite, Tenant, Tls, dialect, file, read, schema,
 };
 use crate::types::{ClusterId, SchemaName, TenantId};
 
@@ -169,7 +172,7 @@ fn resolve_server(
             jwt_secret_file,
             jwt_secret,
         }
-        .resolve(around, report),
+        .resolve(false, around, report),
         max_body: max_body.or(Size(MAX_BODY), report).0,
         max_connections: max_connections.or(MAX_CONNECTIONS, report),
         grace: grace.or(GRACE, report),
@@ -473,7 +476,18 @@ struct WrittenSecret {
 }
 
 impl WrittenSecret {
-    fn resolve(self, around: &Surroundings<'_>, report: &mut Report<'_>) -> Option<Secret> {
+    /// With `base64` what stands in the environment or the file is decoded first.
+    fn resolve(self, base64: bool, around: &Surroundings<'_>, report: &mut Report<'_>) -> Option<Secret> {
+        let decoded = |text: &[u8], offset: usize, report: &mut Report<'_>| {
+            if !base64 {
+                return Some(Secret::new(text));
+            }
+            let bytes = decode_base64(text);
+            if bytes.is_none() {
+                report.error(offset, "the key is no base64: correct it, or remove jwt_secret_base64");
+            }
+            bytes.map(Secret::new)
+        };
         let offsets = [
             self.jwt_secret_env.offset(),
             self.jwt_secret_file.offset(),
@@ -491,7 +505,9 @@ impl WrittenSecret {
         let mut secret = None;
         if let (Some(Variable(name)), Some(offset)) = (self.jwt_secret_env.get(report), env_offset) {
             match (around.env)(&name) {
-                Some(value) => secret = long_enough(Secret::new(value.as_bytes()), offset, report),
+                Some(value) => {
+                    secret = decoded(value.as_bytes(), offset, report).and_then(|key| long_enough(key, offset, report));
+                }
                 None => report.error(
                     offset,
                     format!("environment variable {name} is not set: set it, or use jwt_secret_file"),
@@ -511,7 +527,7 @@ impl WrittenSecret {
                     }
                     let key = file.bytes.strip_suffix(b"\n").unwrap_or(&file.bytes);
                     let key = key.strip_suffix(b"\r").unwrap_or(key);
-                    secret = long_enough(Secret::new(key), offset, report);
+                    secret = decoded(key, offset, report).and_then(|key| long_enough(key, offset, report));
                 }
                 Err(message) => {
                     let path = path.display();
@@ -536,6 +552,84 @@ impl WrittenSecret {
     }
 }
 
+/// Base64 in either alphabet, with padding or without (RFC 4648).
+fn decode_base64(text: &[u8]) -> Option<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let (mut bits, mut held) = (0_u32, 0);
+    for &byte in text.trim_ascii().iter().take_while(|&&byte| byte != b'=') {
+        let digit = match byte {
+            b'A'..=b'Z' => byte - b'A',
+            b'a'..=b'z' => byte - b'a' + 26,
+            b'0'..=b'9' => byte - b'0' + 52,
+            b'+' | b'-' => 62,
+            b'/' | b'_' => 63,
+            _ => return None,
+        };
+        bits = bits << 6 | u32::from(digit);
+        held += 6;
+        if held >= 8 {
+            held -= 8;
+            bytes.push(u8::try_from(bits >> held & 0xff).ok()?);
+        }
+    }
+    Some(bytes)
+}
+
+/// The JWK or JWK Set in a file, each key of which must be one that tokens can be checked with.
+fn resolve_jwks(written: Field<PathBuf>, around: &Surroundings<'_>, report: &mut Report<'_>) -> Option<Secret> {
+    let offset = written.offset()?;
+    let path = around.root.join(written.get(report)?);
+    let shown = path.display();
+    let file = match read::regular_file(&path, MAX_SECRET_FILE_LEN) {
+        Ok(file) => file,
+        Err(message) => {
+            report.error(
+                offset,
+                format!("key file {shown} {message}: correct the path or its permissions"),
+            );
+            return None;
+        }
+    };
+    let set = serde_json::from_slice::<JwkSet>(&file.bytes).map(|set| set.keys);
+    let set = set.or_else(|_| serde_json::from_slice::<Jwk>(&file.bytes).map(|key| vec![key]));
+    let Ok(keys) = set else {
+        report.error(
+            offset,
+            format!("key file {shown} holds no JWK: write {{\"keys\": […]}} or one key as JSON (RFC 7517)"),
+        );
+        return None;
+    };
+    if !keys.iter().any(|key| DecodingKey::from_jwk(key).is_ok()) {
+        report.error(
+            offset,
+            format!(
+                "key file {shown} holds no key that tokens can be checked with: write one of kty RSA, EC, OKP or oct"
+            ),
+        );
+        return None;
+    }
+    let secret = |key: &Jwk| match &key.algorithm {
+        AlgorithmParameters::OctetKey(octets) => Some(octets.value.len() * 3 / 4),
+        _ => None,
+    };
+    let secrets: Vec<usize> = keys.iter().filter_map(secret).collect();
+    if let Some(len) = secrets.iter().find(|len| **len < MIN_SECRET_LEN) {
+        report.error(
+            offset,
+            format!("key file {shown} holds a secret of {len} bytes: HS256 needs {MIN_SECRET_LEN} or more"),
+        );
+        return None;
+    }
+    if file.world_readable && !secrets.is_empty() {
+        report.error(
+            offset,
+            format!("everybody on this machine may read the secret in {shown}: run chmod 640 on it"),
+        );
+        return None;
+    }
+    Some(Secret::new(file.bytes))
+}
+
 fn long_enough(secret: Secret, offset: usize, report: &mut Report<'_>) -> Option<Secret> {
     let len = secret.expose().len();
     if len >= MIN_SECRET_LEN {
@@ -554,6 +648,8 @@ pub(super) struct Neighbourhood<'a> {
     pub(super) clusters: Option<&'a BTreeMap<ClusterId, Cluster>>,
     pub(super) shared_schema: SchemaName,
     pub(super) limits: Arc<Limits>,
+    /// What the tenants without options of their own share.
+    pub(super) dialect: Arc<Dialect>,
     pub(super) has_tls: bool,
 }
 
@@ -563,6 +659,7 @@ impl<'a> From<Option<&'a Foundation>> for Neighbourhood<'a> {
             clusters: foundation.map(|foundation| &foundation.clusters),
             shared_schema: foundation.map_or_else(|| built_in(SHARED_SCHEMA), |found| found.shared.schema.clone()),
             limits: foundation.map_or_else(|| Arc::new(LIMITS), |found| Arc::clone(&found.limits)),
+            dialect: Arc::default(),
             has_tls: foundation.is_none_or(|foundation| foundation.tls.is_some()),
         }
     }
@@ -587,6 +684,7 @@ pub(super) fn tenant(
         hosts,
         home,
         schema,
+        schemas,
         cluster,
         pool_max,
         checkout_timeout,
@@ -598,12 +696,48 @@ pub(super) fn tenant(
         jwt_secret_env,
         jwt_secret_file,
         jwt_secret,
+        jwt_secret_base64,
+        jwks_file,
+        jwt_audience,
+        jwt_role_claim,
         roles,
         managed,
+        shared,
         anonymous_role,
         extra_search_path,
+        pre_request,
+        tx_end,
+        aggregates,
+        plan,
+        legacy_target_names,
+        openapi,
+        openapi_security,
+        openapi_url,
+        root_function,
+        cors_origins,
+        verbose_errors,
+        server_timing,
+        app_settings,
         tls,
     } = written;
+    let dialect = dialect::Written {
+        pre_request,
+        tx_end,
+        aggregates,
+        plan,
+        legacy_target_names,
+        openapi,
+        openapi_security,
+        openapi_url,
+        root_function,
+        cors_origins,
+        verbose_errors,
+        server_timing,
+        app_settings,
+        jwt_audience,
+        jwt_role_claim,
+    };
+    let dialect = dialect.resolve(report);
     let mut claims = Vec::new();
     if let Some(id) = &id {
         claims.push((Claim::Id(id.clone()), id_offset));
@@ -629,14 +763,26 @@ pub(super) fn tenant(
     }
 
     let cluster = resolve_tenant_cluster(cluster, id_offset, neighbourhood, report);
-    let schema_offset = schema.offset();
-    let schema = match (schema_offset, &id) {
-        (Some(offset), _) => schema.get(report).map(|schema| (schema, offset)),
-        (None, Some(id)) => SchemaName::from_raw(&Raw::Text(id.as_str()))
+    let (schema_offset, schemas_offset) = (schema.offset(), schemas.offset());
+    only_one([("schema", schema_offset), ("schemas", schemas_offset)], report);
+    let listed = schemas.elements(report).into_iter();
+    let mut listed = listed.map(|(ExistingSchema(schema), offset)| (schema, offset));
+    let first = listed.next();
+    let more_schemas: Vec<(SchemaName, usize)> = listed.collect();
+    if let (Some(offset), None) = (schemas_offset, &first) {
+        report.error(
+            offset,
+            "the list is empty: write schemas = [\"v1\", \"v2\"], or remove it",
+        );
+    }
+    let schema = match (schema_offset, first, &id) {
+        (Some(offset), _, _) => schema.get(report).map(|schema| (schema, offset)),
+        (None, Some(first), _) => Some(first),
+        (None, None, Some(id)) => SchemaName::from_raw(&Raw::Text(id.as_str()))
             .map(|schema| (schema, id_offset))
             .map_err(|Mistake(message)| report.error(id_offset, format!("{message}: write schema = \"another\"")))
             .ok(),
-        (None, None) => None,
+        (None, None, None) => None,
     };
     if let Some((schema, offset)) = &schema
         && schema.as_str() == RESERVED_SCHEMA
@@ -651,6 +797,9 @@ pub(super) fn tenant(
         .is_some_and(|(schema, _)| *schema == neighbourhood.shared_schema);
     if let (Some((schema, offset)), Some(cluster)) = (&schema, &cluster) {
         claims.push((Claim::Schema(cluster.clone(), schema.clone()), *offset));
+        for (schema, offset) in &more_schemas {
+            claims.push((Claim::Schema(cluster.clone(), schema.clone()), *offset));
+        }
     }
 
     let limits = WrittenLimits {
@@ -666,6 +815,20 @@ pub(super) fn tenant(
 
     let managed_offset = managed.offset();
     let managed = managed.or(true, report);
+    let shared_offset = shared.offset();
+    let shared = shared.or(managed, report);
+    if let (true, false, Some(offset)) = (managed, shared, shared_offset) {
+        report.error(
+            offset,
+            "a managed tenant always reads the shared tables: remove it, or write managed = false",
+        );
+    }
+    if let (true, Some(offset)) = (managed, schemas_offset) {
+        report.error(
+            offset,
+            "`schemas` is for schemas that others own: write schema = \"…\", or managed = false",
+        );
+    }
     if managed && id.as_ref().is_some_and(|id| id.as_str() == RESERVED_ID) {
         report.error(
             id_offset,
@@ -687,12 +850,23 @@ pub(super) fn tenant(
         _ => {}
     }
 
+    only_one(
+        [
+            ("jwks_file", jwks_file.offset()),
+            ("jwt_secret_env", jwt_secret_env.offset()),
+            ("jwt_secret_file", jwt_secret_file.offset()),
+            ("jwt_secret", jwt_secret.offset()),
+        ],
+        report,
+    );
+    let jwks = resolve_jwks(jwks_file, around, report);
+    let base64 = jwt_secret_base64.or(false, report);
     let jwt_secret = WrittenSecret {
         jwt_secret_env,
         jwt_secret_file,
         jwt_secret,
     }
-    .resolve(around, report);
+    .resolve(base64, around, report);
     let tls_offset = tls.offset();
     let tls = tls.get(report).zip(tls_offset).and_then(|(written, offset)| {
         if !neighbourhood.has_tls {
@@ -717,7 +891,8 @@ pub(super) fn tenant(
             );
         }
     }
-    let extra_search_path = extra_search_path.values(report);
+    let extra_search_path = extra_search_path.elements(report).into_iter();
+    let extra_search_path = extra_search_path.map(|(ExistingSchema(schema), _)| schema).collect();
 
     let id = id?;
     let (line, _) = report.source.position(id_offset);
@@ -735,8 +910,16 @@ pub(super) fn tenant(
                 Arc::new(limits)
             },
             jwt_secret,
+            jwks,
+            dialect: if dialect == *neighbourhood.dialect {
+                Arc::clone(&neighbourhood.dialect)
+            } else {
+                Arc::new(dialect)
+            },
+            more_schemas: more_schemas.into_iter().map(|(schema, _)| schema).collect(),
             roles: roles.into_iter().map(|(role, _)| role).collect(),
             managed,
+            shared,
             anonymous_role,
             extra_search_path,
             tls: tls.map(Box::new),

@@ -22,7 +22,7 @@ pub(super) enum Raw<'a> {
 }
 
 impl<'a> Raw<'a> {
-    fn text(&self) -> Result<&'a str, Mistake> {
+    pub(super) fn text(&self) -> Result<&'a str, Mistake> {
         match self {
             Self::Text(text) => Ok(text),
             _ => Err(self.wrong_kind()),
@@ -321,6 +321,24 @@ impl Scalar for SchemaName {
 
     fn schema() -> Schema {
         json_schema!({ "type": "string", "pattern": "^[a-z_][a-z0-9_]*$", "maxLength": Self::MAX_LEN })
+    }
+}
+
+/// A schema that others have made.
+pub(super) struct ExistingSchema(pub(super) SchemaName);
+
+impl Scalar for ExistingSchema {
+    const WRITE: &'static str = "the name of a schema, 1 to 63 bytes, such as \"public\"";
+
+    fn from_raw(raw: &Raw<'_>) -> Result<Self, Mistake> {
+        let text = raw.text()?;
+        let name = SchemaName::existing(text);
+        name.map(Self)
+            .map_err(|error| Mistake(format!("schema name {text:?} is refused ({error})")))
+    }
+
+    fn schema() -> Schema {
+        json_schema!({ "type": "string", "minLength": 1 })
     }
 }
 

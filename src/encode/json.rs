@@ -28,6 +28,8 @@ pub struct JsonRows {
     /// `[` and the rows so far; `finish` closes the array.
     out: Vec<u8>,
     rows: u64,
+    /// Whether rows are values, not objects.
+    bare: bool,
 }
 
 impl JsonRows {
@@ -35,7 +37,29 @@ impl JsonRows {
     pub fn new(columns: Arc<[Column]>, capacity: usize) -> Self {
         let mut out = Vec::with_capacity(capacity.max("[]".len()));
         out.push(b'[');
-        Self { columns, out, rows: 0 }
+        Self {
+            columns,
+            out,
+            rows: 0,
+            bare: false,
+        }
+    }
+
+    /// The same of values instead of objects: the only column's value stands for the row.
+    pub fn values(columns: Arc<[Column]>, capacity: usize) -> Self {
+        Self {
+            bare: true,
+            ..Self::new(columns, capacity)
+        }
+    }
+
+    /// The row, or value, that stands alone, without the array around it; `null` if there is none.
+    pub fn finish_single(self) -> Bytes {
+        let out = Bytes::from(self.out);
+        if self.rows == 0 {
+            return Bytes::from_static(b"null");
+        }
+        out.slice("[".len()..)
     }
 
     /// Appends one row: a value per column, in the columns' order, `None` for SQL NULL.
@@ -93,7 +117,9 @@ impl JsonRows {
                     found: index,
                 });
             };
-            self.out.extend_from_slice(&column.key);
+            if !self.bare {
+                self.out.extend_from_slice(&column.key);
+            }
             match value {
                 None => self.out.extend_from_slice(b"null"),
                 Some(value) => column
@@ -108,6 +134,9 @@ impl JsonRows {
                 expected: self.columns.len(),
                 found: self.columns.len() + surplus,
             });
+        }
+        if self.bare {
+            return Ok(());
         }
         // Every key starts with the comma that parts it from the column before: the first one opens the object instead.
         match self.out.get_mut(start) {

@@ -1,14 +1,13 @@
 //! A connection checked out for one request.
 
 use std::fmt;
-use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use bb8::PooledConnection;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::error::Error;
-use super::session::{Call, Done, Row, Session};
+use super::session::{Call, Done, Rows, Session};
 use super::tenant_pool::{Manager, TenantPool};
 
 /// A connection checked out for one request.
@@ -60,21 +59,17 @@ impl Lease {
         }
     }
 
-    /// Runs `call` and hands over its rows, in server order, until `on_row` breaks.
+    /// Runs `call` and hands over its rows, in server order, until `rows` breaks.
     ///
     /// # Errors
     ///
     /// [`Error::Database`] with what Postgres said, [`Error::Lost`] if the connection broke, [`Error::Deadline`].
-    pub async fn run(
-        &mut self,
-        call: &Call<'_>,
-        mut on_row: impl FnMut(Row<'_>) -> ControlFlow<()> + Send,
-    ) -> Result<Done, Error> {
+    pub async fn run(&mut self, call: &Call<'_>, rows: &mut dyn Rows) -> Result<Done, Error> {
         let Some(connection) = &mut self.connection else {
             return Err(Error::Draining); // only after `finish`, which takes the lease
         };
         self.in_doubt = true;
-        let result = connection.session().run(call, &mut on_row).await;
+        let result = connection.session().run(call, rows).await;
         // An error that Postgres reports leaves the session idle: outside a transaction by itself, inside because the
         // transaction was ended. Anything else is not worth finding out.
         self.in_doubt = match &result {

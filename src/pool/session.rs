@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use futures_util::future::{join, join4};
+use futures_util::future::{join, join_all, join5};
 use futures_util::{TryStreamExt, pin_mut};
 use tokio::time::{Instant, timeout};
 use tokio_postgres::error::SqlState;
@@ -29,13 +29,23 @@ const DEADLINE_SLACK: Duration = Duration::from_millis(250);
 const COMMIT: &str = "COMMIT; RESET ROLE; RESET ALL";
 const ROLLBACK: &str = "ROLLBACK; RESET ROLE; RESET ALL";
 
-/// One statement to run.
-#[derive(Debug)]
-pub struct Call<'a> {
+/// What a transaction that is undone would have failed at, had it been committed.
+const CHECK: &str = "SET CONSTRAINTS ALL IMMEDIATE";
+
+/// A statement and its parameters.
+#[derive(Clone, Copy, Debug)]
+pub struct Step<'a> {
     /// The text, with `$1` … for the parameters. Prepared once per connection, so that it should be one of few.
     pub sql: &'a Arc<str>,
     /// The parameters in Postgres' text format; the server infers their types as for literals.
     pub params: &'a [Option<String>],
+}
+
+/// What runs for one request.
+#[derive(Debug)]
+pub struct Call<'a> {
+    /// The statement whose rows are wanted.
+    pub statement: Step<'a>,
     /// How it runs.
     pub access: Access<'a>,
 }
@@ -47,32 +57,75 @@ pub enum Access<'a> {
     /// no code of the tenant's own; nothing is reset after it.
     Read,
     /// In a transaction of its own.
-    Transaction {
-        /// Whether the statement may write.
-        writes: bool,
-        /// Settings that hold for this transaction alone: `set_config(name, value, true)`.
-        settings: &'a [(&'a str, &'a str)],
-        /// When to commit.
-        commit: Commit,
-    },
+    Transaction(Transaction<'a>),
 }
 
-/// When a transaction commits.
+/// A transaction around a statement. All of it leaves in one go, but for statements that are new to the connection.
+#[derive(Clone, Copy, Debug)]
+pub struct Transaction<'a> {
+    /// Whether it may write.
+    pub writes: bool,
+    /// Its isolation level, if it is not the server's default.
+    pub isolation: Option<Isolation>,
+    /// Settings that hold for this transaction alone: `set_config(name, value, true)`, in this order.
+    pub settings: &'a [(&'a str, &'a str)],
+    /// What runs before the statement; its rows are not looked at.
+    pub before: Option<Step<'a>>,
+    /// What runs after it, each for one row of text.
+    pub after: &'a [Step<'a>],
+    /// How it ends.
+    pub end: End,
+}
+
+/// A transaction's isolation level (manual, 13.2).
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Commit {
-    /// `BEGIN`, settings, statement and `COMMIT` leave in one go: one round trip.
-    Pipelined,
-    /// After the last row was taken, for what must be undone if the rows cannot be delivered: one round trip more.
-    AfterRows,
+pub enum Isolation {
+    /// Each statement sees what was committed before it.
+    ReadCommitted,
+    /// All statements see what was committed before the first.
+    RepeatableRead,
+    /// As if no other transaction ran at the same time.
+    Serializable,
+}
+
+/// How a transaction ends.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum End {
+    /// `COMMIT` leaves with the rest: one round trip.
+    Commit,
+    /// It commits once the last row was taken, unless [`Rows::finish`] says no: one round trip more.
+    CommitAfterRows,
+    /// It is undone, deferred constraints having been checked.
+    Rollback,
+}
+
+/// Who takes the rows of a statement.
+pub trait Rows: Send {
+    /// Takes one row; to break is to want no more of them.
+    fn row(&mut self, row: Row<'_>) -> ControlFlow<()>;
+
+    /// Is told that there are no more; to break is to have the transaction undone, if it ends with
+    /// [`End::CommitAfterRows`].
+    fn finish(&mut self, _done: &Done) -> ControlFlow<()> {
+        ControlFlow::Continue(())
+    }
+}
+
+impl<F: FnMut(Row<'_>) -> ControlFlow<()> + Send> Rows for F {
+    fn row(&mut self, row: Row<'_>) -> ControlFlow<()> {
+        self(row)
+    }
 }
 
 /// What a statement came to.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Done {
     /// Rows that it read or changed, as Postgres counts them.
     pub affected: u64,
     /// Whether the caller stopped taking rows; then nothing was committed, unless the commit was pipelined.
     pub stopped: bool,
+    /// The first row of each statement that ran after it.
+    pub after: Vec<Vec<Option<String>>>,
 }
 
 /// One row, its values in the binary row format.
@@ -166,16 +219,12 @@ impl Session {
         })
     }
 
-    /// Runs `call` and hands over its rows until `on_row` breaks.
+    /// Runs `call` and hands over its rows until `rows` breaks.
     ///
     /// If the future is dropped before it is done, the state of the connection is unknown: the lease closes it then.
-    pub(super) async fn run(
-        &mut self,
-        call: &Call<'_>,
-        on_row: &mut (dyn FnMut(Row<'_>) -> ControlFlow<()> + Send),
-    ) -> Result<Done, Error> {
+    pub(super) async fn run(&mut self, call: &Call<'_>, rows: &mut dyn Rows) -> Result<Done, Error> {
         let limit = self.statement_timeout + DEADLINE_SLACK;
-        match timeout(limit, self.run_unlimited(call, on_row)).await {
+        match timeout(limit, self.run_unlimited(call, rows)).await {
             Ok(done) => done,
             Err(_) => {
                 self.retire();
@@ -184,13 +233,9 @@ impl Session {
         }
     }
 
-    async fn run_unlimited(
-        &mut self,
-        call: &Call<'_>,
-        on_row: &mut (dyn FnMut(Row<'_>) -> ControlFlow<()> + Send),
-    ) -> Result<Done, Error> {
-        let known = self.statements.contains_key(call.sql);
-        match self.run_once(call, on_row).await {
+    async fn run_unlimited(&mut self, call: &Call<'_>, rows: &mut dyn Rows) -> Result<Done, Error> {
+        let known = self.statements.contains_key(call.statement.sql);
+        match self.run_once(call, rows).await {
             // The table changed under a prepared statement (manual: "cached plan must not change result type"), or the
             // statement is gone. Nothing of it ran, and a transaction was rolled back: prepare it anew, once.
             Err(Error::Database(error))
@@ -201,62 +246,144 @@ impl Session {
                     ) =>
             {
                 self.statements.clear();
-                self.run_once(call, on_row).await
+                self.run_once(call, rows).await
             }
             result => result,
         }
     }
 
-    async fn run_once(
+    async fn run_once(&mut self, call: &Call<'_>, rows: &mut dyn Rows) -> Result<Done, Error> {
+        match &call.access {
+            Access::Read => {
+                let statement = self.prepared(call.statement.sql).await?;
+                execute(&self.client, &statement, call.statement.params, rows).await
+            }
+            Access::Transaction(transaction) => self.transact(&call.statement, transaction, rows).await,
+        }
+    }
+
+    async fn transact(
         &mut self,
-        call: &Call<'_>,
-        on_row: &mut (dyn FnMut(Row<'_>) -> ControlFlow<()> + Send),
+        main: &Step<'_>,
+        transaction: &Transaction<'_>,
+        rows: &mut dyn Rows,
     ) -> Result<Done, Error> {
-        let statement = self.prepared(call.sql).await?;
-        let Access::Transaction {
-            writes,
-            settings,
-            commit,
-        } = call.access
-        else {
-            return execute(&self.client, &statement, call.params, on_row).await;
-        };
-        let begin = if writes { "BEGIN READ WRITE" } else { "BEGIN READ ONLY" };
-        let configure = self.configure(settings).await?;
+        let begin = begin(transaction);
+        let configure = self.configure(transaction.settings).await?;
+        let steps: Vec<&Step<'_>> = transaction
+            .before
+            .iter()
+            .chain(std::iter::once(main))
+            .chain(transaction.after)
+            .collect();
+        // What is new is prepared as the role that it will run as, which may see schemas that the connection's does not.
+        let opened = steps.iter().any(|step| !self.statements.contains_key(step.sql));
+        if opened && let Err(error) = self.open(&begin, configure.as_ref(), &steps).await {
+            batch(&self.client, ROLLBACK).await?;
+            return Err(error);
+        }
+        let mut statements = Vec::with_capacity(steps.len());
+        for step in &steps {
+            statements.push(self.prepared(step.sql).await?);
+        }
         let client = &self.client;
-        let configured = async {
-            match &configure {
-                Some((statement, params)) => execute(client, statement, params, &mut |_| ControlFlow::Continue(()))
-                    .await
-                    .map(drop),
+        let mut statements = statements.iter();
+        let before = transaction
+            .before
+            .as_ref()
+            .and_then(|step| Some((step, statements.next()?)));
+        let Some(statement) = statements.next() else {
+            return Ok(Done::default());
+        };
+
+        // Polled in order, so sent in order; the driver writes them out together. What fails makes all that follow fail,
+        // and COMMIT then rolls back.
+        let opening = async {
+            if opened {
+                return Ok(());
+            }
+            let configured = async {
+                match &configure {
+                    Some((statement, params)) => execute(client, statement, params, &mut ignore).await.map(drop),
+                    None => Ok(()),
+                }
+            };
+            let (begun, configured) = join(batch(client, &begin), configured).await;
+            begun.and(configured)
+        };
+        let preparing = async {
+            match before {
+                Some((step, statement)) => execute(client, statement, step.params, &mut ignore).await.map(drop),
                 None => Ok(()),
             }
         };
-        let begun = batch(client, begin);
-        let executed = execute(client, &statement, call.params, on_row);
-        if commit == Commit::Pipelined {
-            // Polled in order, so sent in order; the driver writes them out together. What fails makes all that follow
-            // fail, and COMMIT then rolls back.
-            let (begun, configured, executed, committed) =
-                join4(begun, configured, executed, batch(client, COMMIT)).await;
-            begun.and(configured)?;
-            let done = executed?;
-            committed?;
-            return Ok(done);
-        }
-        let (begun, configured_executed) = join(begun, join(configured, executed)).await;
-        let (configured, executed) = configured_executed;
-        let outcome = begun.and(configured).and(executed);
-        match outcome {
-            Ok(done) if !done.stopped => {
-                batch(client, COMMIT).await?;
+        let executing = execute(client, statement, main.params, rows);
+        let following = join_all(
+            transaction
+                .after
+                .iter()
+                .zip(statements)
+                .map(|(step, statement)| first_row(client, statement, step.params)),
+        );
+        let ending = async {
+            match transaction.end {
+                End::Commit => batch(client, COMMIT).await,
+                End::CommitAfterRows => Ok(()),
+                End::Rollback => batch(client, CHECK).await,
+            }
+        };
+        let (opening, preparing, executing, following, ending) =
+            join5(opening, preparing, executing, following, ending).await;
+        let outcome = opening.and(preparing).and(executing).and_then(|done| {
+            Ok(Done {
+                after: following.into_iter().collect::<Result<_, _>>()?,
+                ..done
+            })
+        });
+        match transaction.end {
+            End::Commit => {
+                let done = outcome?;
+                ending?;
                 Ok(done)
             }
-            outcome => {
+            End::CommitAfterRows => match outcome {
+                Ok(done) if !done.stopped && rows.finish(&done).is_continue() => {
+                    batch(client, COMMIT).await?;
+                    Ok(done)
+                }
+                outcome => {
+                    batch(client, ROLLBACK).await?;
+                    outcome
+                }
+            },
+            End::Rollback => {
                 batch(client, ROLLBACK).await?;
-                outcome
+                let done = outcome?;
+                ending?;
+                Ok(done)
             }
         }
+    }
+
+    /// Begins a transaction, becomes who it is for, and prepares what is new.
+    async fn open(
+        &mut self,
+        begin: &str,
+        configure: Option<&(Statement, Vec<Option<String>>)>,
+        steps: &[&Step<'_>],
+    ) -> Result<(), Error> {
+        let configured = async {
+            match configure {
+                Some((statement, params)) => execute(&self.client, statement, params, &mut ignore).await.map(drop),
+                None => Ok(()),
+            }
+        };
+        let (begun, configured) = join(batch(&self.client, begin), configured).await;
+        begun.and(configured)?;
+        for step in steps {
+            self.prepared(step.sql).await?;
+        }
+        Ok(())
     }
 
     /// The statement that sets `settings`, and its parameters.
@@ -293,8 +420,28 @@ impl Session {
     }
 }
 
+/// How a transaction begins.
+fn begin(transaction: &Transaction<'_>) -> String {
+    let isolation = match transaction.isolation {
+        None => "",
+        Some(Isolation::ReadCommitted) => " ISOLATION LEVEL READ COMMITTED",
+        Some(Isolation::RepeatableRead) => " ISOLATION LEVEL REPEATABLE READ",
+        Some(Isolation::Serializable) => " ISOLATION LEVEL SERIALIZABLE",
+    };
+    let access = if transaction.writes {
+        " READ WRITE"
+    } else {
+        " READ ONLY"
+    };
+    format!("BEGIN{isolation}{access}")
+}
+
+fn ignore(_: Row<'_>) -> ControlFlow<()> {
+    ControlFlow::Continue(())
+}
+
 /// A statement without rows or parameters.
-async fn batch(client: &Client, sql: &'static str) -> Result<(), Error> {
+async fn batch(client: &Client, sql: &str) -> Result<(), Error> {
     client.batch_execute(sql).await.map_err(Error::of_statement)
 }
 
@@ -303,23 +450,42 @@ async fn execute(
     client: &Client,
     statement: &Statement,
     params: &[Option<String>],
-    on_row: &mut (dyn FnMut(Row<'_>) -> ControlFlow<()> + Send),
+    rows: &mut dyn Rows,
 ) -> Result<Done, Error> {
     let params = params.iter().map(|param| Text(param.as_deref()));
-    let rows = client.query_raw(statement, params).await.map_err(Error::of_statement)?;
-    pin_mut!(rows);
-    while let Some(row) = rows.try_next().await.map_err(Error::of_statement)? {
-        if on_row(Row(&row)).is_break() {
+    let stream = client.query_raw(statement, params).await.map_err(Error::of_statement)?;
+    pin_mut!(stream);
+    while let Some(row) = stream.try_next().await.map_err(Error::of_statement)? {
+        if rows.row(Row(&row)).is_break() {
             return Ok(Done {
-                affected: 0,
                 stopped: true,
+                ..Done::default()
             });
         }
     }
     Ok(Done {
-        affected: rows.rows_affected().unwrap_or(0),
-        stopped: false,
+        affected: stream.rows_affected().unwrap_or(0),
+        ..Done::default()
     })
+}
+
+/// Sends a prepared statement and takes its first row as text.
+async fn first_row(
+    client: &Client,
+    statement: &Statement,
+    params: &[Option<String>],
+) -> Result<Vec<Option<String>>, Error> {
+    let mut first = None;
+    let mut take = |row: Row<'_>| {
+        first.get_or_insert_with(|| {
+            row.values()
+                .map(|value| value.map(|value| String::from_utf8_lossy(value).into_owned()))
+                .collect()
+        });
+        ControlFlow::Continue(())
+    };
+    execute(client, statement, params, &mut take).await?;
+    Ok(first.unwrap_or_default())
 }
 
 /// A parameter in the text format: Postgres parses it as it would a literal.

@@ -1,6 +1,6 @@
 //! The JSON body of a write: checked and listed, never turned into values.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::str;
 
@@ -21,6 +21,17 @@ pub struct Body {
     rows: usize,
     /// Whether all objects have the same keys.
     uniform: bool,
+}
+
+/// What a body is made one of rows from.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum BodyFormat {
+    /// JSON.
+    Json,
+    /// CSV with a header.
+    Csv,
+    /// A form.
+    Form,
 }
 
 impl Body {
@@ -53,13 +64,85 @@ impl Body {
         })
     }
 
+    /// Reads a body of this format. Values of CSV and of forms are texts, which Postgres makes what their columns are;
+    /// `NULL` in CSV is NULL.
+    ///
+    /// # Errors
+    ///
+    /// As [`parse`](Self::parse), [`Error::Csv`].
+    pub fn read(bytes: &[u8], format: BodyFormat) -> Result<Self, Error> {
+        match format {
+            BodyFormat::Json => Self::parse(bytes),
+            BodyFormat::Csv => Self::csv(bytes),
+            BodyFormat::Form => {
+                let fields: BTreeMap<_, _> = form_urlencoded::parse(bytes).into_owned().collect();
+                Ok(Self {
+                    text: serde_json::to_string(&[&fields]).map_err(|_| Error::Json)?,
+                    keys: fields.into_keys().collect(),
+                    rows: 1,
+                    uniform: true,
+                })
+            }
+        }
+    }
+
+    fn csv(bytes: &[u8]) -> Result<Self, Error> {
+        let mut reader = csv::Reader::from_reader(bytes);
+        let keys: Vec<String> = reader
+            .headers()
+            .map_err(|_| Error::Csv)?
+            .iter()
+            .map(str::to_owned)
+            .collect();
+        // Every row becomes an object with every key: a long header must not make a small body a large one.
+        let per_row = keys.iter().map(String::len).sum::<usize>();
+        let mut rows = Vec::new();
+        for record in reader.records() {
+            if per_row.saturating_mul(rows.len()) > MAX_KEYS {
+                return Err(Error::Csv);
+            }
+            let record = record.map_err(|_| Error::Csv)?;
+            let values = record.iter().map(|value| (value != "NULL").then(|| value.to_owned()));
+            rows.push(keys.iter().cloned().zip(values).collect::<BTreeMap<_, _>>());
+        }
+        Ok(Self {
+            text: serde_json::to_string(&rows).map_err(|_| Error::Csv)?,
+            // Without a row there is nothing that they would have to fit.
+            keys: if rows.is_empty() { Vec::new() } else { keys },
+            rows: rows.len(),
+            uniform: true,
+        })
+    }
+
+    /// The fields of a form, in their order.
+    #[must_use]
+    pub fn fields(bytes: &[u8]) -> Vec<(String, String)> {
+        form_urlencoded::parse(bytes).into_owned().collect()
+    }
+
+    /// An object without fields, which a function without arguments is called with.
+    #[must_use]
+    pub fn empty_object() -> Self {
+        Self {
+            text: "[{}]".to_owned(),
+            keys: Vec::new(),
+            rows: 1,
+            uniform: true,
+        }
+    }
+
     /// The body as a JSON array; an object has become an array of one.
-    pub(super) fn text(&self) -> &str {
+    #[must_use]
+    pub fn text(&self) -> &str {
         &self.text
     }
 
     /// The keys of every object.
-    pub(super) fn keys(&self) -> Result<&[String], Error> {
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Keys`] if they differ.
+    pub fn keys(&self) -> Result<&[String], Error> {
         if self.uniform { Ok(&self.keys) } else { Err(Error::Keys) }
     }
 
@@ -218,6 +301,9 @@ impl<'de> Visitor<'de> for Element<'_> {
         Ok(())
     }
 }
+
+/// Bytes of keys that CSV may become.
+const MAX_KEYS: usize = 64 << 20;
 
 /// As in `serde_json`, for what it does not skip.
 const MAX_DEPTH: usize = 128;

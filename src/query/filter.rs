@@ -1,17 +1,17 @@
 //! Filters: `column=operator.value`, and trees of them joined by `and`, `or` and `not`.
 
 use super::Error;
-use super::parse::{Text, Unread, syntax, whole};
+use super::parse::{Field, Path, Text, Unread, Value, syntax, whole};
 
 /// What a row has to pass.
-#[derive(Clone)]
+#[derive(Clone, Eq, Hash, PartialEq)]
 pub(super) enum Test {
     One(Filter),
     Group(Group),
 }
 
 /// Tests of which all must pass, or any.
-#[derive(Clone)]
+#[derive(Clone, Eq, Hash, PartialEq)]
 pub(super) struct Group {
     pub(super) negated: bool,
     pub(super) any: bool,
@@ -19,21 +19,22 @@ pub(super) struct Group {
 }
 
 /// `column=operator.value`.
-#[derive(Clone)]
+#[derive(Clone, Eq, Hash, PartialEq)]
 pub(super) struct Filter {
-    pub(super) column: String,
+    pub(super) field: Field,
     pub(super) negated: bool,
     pub(super) condition: Condition,
 }
 
 /// What a filter asks of its column.
-#[derive(Clone)]
+#[derive(Clone, Copy, Eq, Hash, PartialEq)]
 pub(super) enum Condition {
     /// An SQL operator and its right side.
-    Compare(&'static str, String),
+    Compare(&'static str, Value),
     /// An SQL operator, `ANY` or `ALL`, and an array literal.
-    CompareEach(&'static str, &'static str, String),
-    In(Vec<String>),
+    CompareEach(&'static str, &'static str, Value),
+    /// An array literal that must hold it.
+    In(Value),
     /// What stands behind `IS`.
     Is(&'static str),
     /// Full-text search.
@@ -41,35 +42,54 @@ pub(super) enum Condition {
         /// What makes a `tsquery` of the text (manual, 9.13).
         function: &'static str,
         /// A text search configuration, such as `english`; the server's default if none.
-        language: Option<String>,
-        query: String,
+        language: Option<Value>,
+        query: Value,
     },
 }
 
 impl Filter {
     /// The value of `eq.value`.
-    pub(super) fn equal_to(&self) -> Option<&str> {
-        match &self.condition {
-            Condition::Compare("=", value) if !self.negated => Some(value),
+    pub(super) fn equal_to(&self) -> Option<Value> {
+        match self.condition {
+            Condition::Compare("=", value) if !self.negated && self.field.path.is_empty() => Some(value),
             _ => None,
         }
     }
 }
 
 impl Test {
-    /// Reads a parameter of the query string that is a filter: `id=eq.1`, `or=(id.eq.1,id.eq.2)`.
-    pub(super) fn parse(name: &str, value: &str) -> Result<Self, Error> {
-        let (negated, any) = match name {
-            "and" => (false, false),
-            "or" => (false, true),
-            "not.and" => (true, false),
-            "not.or" => (true, true),
-            _ => return filter(name, value).map(Self::One),
-        };
+    /// Reads a parameter such as `id=eq.1` or `clients.id=eq.1`. Nothing is left in `values` of one that is none.
+    pub(super) fn filter(name: &str, value: &str, values: &mut Vec<String>) -> Result<(Path, Self), Error> {
+        let (path, field) = whole("filter", name, Text::path)?;
+        let mut text = Text(value);
+        let before = values.len();
+        match text.operation(&field.name, values, Text::rest) {
+            Ok((negated, condition)) => Ok((
+                path,
+                Self::One(Filter {
+                    field,
+                    negated,
+                    condition,
+                }),
+            )),
+            Err(details) => {
+                values.truncate(before);
+                Err(syntax("filter", value, details))
+            }
+        }
+    }
+
+    /// Reads a parameter such as `or=(id.eq.1,id.eq.2)`, `not.and=…` or `clients.or=…`.
+    pub(super) fn tree(name: &str, value: &str, values: &mut Vec<String>) -> Result<(Path, Self), Error> {
+        let (mut path, last) = whole("logic path", name, Text::path)?;
+        let names = path.len();
+        path.retain(|name| name != "not");
+        let negated = path.len() < names;
+        let any = last.name == "or";
         let mut text = Text(value);
         // What stands behind the last parenthesis does not count, as in PostgREST.
-        match text.tests(MAX_DEPTH) {
-            Ok(tests) => Ok(Self::Group(Group { negated, any, tests })),
+        match text.tests(MAX_DEPTH, values) {
+            Ok(tests) => Ok((path, Self::Group(Group { negated, any, tests }))),
             Err(details) => Err(syntax("logic tree", value, details)),
         }
     }
@@ -78,28 +98,15 @@ impl Test {
 /// Trees are read by recursion: deeper ones would cost a stack, and nobody writes them.
 const MAX_DEPTH: usize = 64;
 
-fn filter(name: &str, value: &str) -> Result<Filter, Error> {
-    let column = whole("filter", name, Text::name)?;
-    let mut text = Text(value);
-    match text.operation(&column, Text::rest) {
-        Ok((negated, condition)) => Ok(Filter {
-            column,
-            negated,
-            condition,
-        }),
-        Err(details) => Err(syntax("filter", value, details)),
-    }
-}
-
 impl<'t> Text<'t> {
     /// `(id.eq.1,not.or(a.gt.2,b.is.null))`, with spaces anywhere but in values.
-    fn tests(&mut self, depth: usize) -> Result<Vec<Test>, Unread> {
+    fn tests(&mut self, depth: usize, values: &mut Vec<String>) -> Result<Vec<Test>, Unread> {
         let depth = depth.checked_sub(1).ok_or("the tree is nested too deep")?;
         self.spaces();
         if !self.eat("(") {
             return Err(self.left_over());
         }
-        let mut tests = vec![self.test(depth)?];
+        let mut tests = vec![self.test(depth, values)?];
         loop {
             self.spaces();
             if self.eat(")") {
@@ -108,11 +115,11 @@ impl<'t> Text<'t> {
             if !self.eat(",") {
                 return Err(self.left_over());
             }
-            tests.push(self.test(depth)?);
+            tests.push(self.test(depth, values)?);
         }
     }
 
-    fn test(&mut self, depth: usize) -> Result<Test, Unread> {
+    fn test(&mut self, depth: usize, values: &mut Vec<String>) -> Result<Test, Unread> {
         self.spaces();
         for (word, negated, any) in [
             ("and", false, false),
@@ -123,17 +130,17 @@ impl<'t> Text<'t> {
             let mut attempt = *self;
             if attempt.eat(word) && attempt.0.trim_start_matches(' ').starts_with('(') {
                 *self = attempt;
-                let tests = self.tests(depth)?;
+                let tests = self.tests(depth, values)?;
                 return Ok(Test::Group(Group { negated, any, tests }));
             }
         }
-        let column = self.name()?;
+        let field = self.field()?;
         if !self.eat(".") {
             return Err(self.left_over());
         }
-        let (negated, condition) = self.operation(&column, Text::value)?;
+        let (negated, condition) = self.operation(&field.name, values, Text::value)?;
         Ok(Test::One(Filter {
-            column,
+            field,
             negated,
             condition,
         }))
@@ -143,6 +150,7 @@ impl<'t> Text<'t> {
     fn operation(
         &mut self,
         column: &str,
+        values: &mut Vec<String>,
         operand: impl FnOnce(&mut Self) -> Result<String, Unread>,
     ) -> Result<(bool, Condition), Unread> {
         let negated = self.eat("not.");
@@ -160,17 +168,21 @@ impl<'t> Text<'t> {
         if !self.eat(".") {
             return Err(format!("no operator with a value, like eq.1, for {column:?}").into());
         }
+        let mut keep = |text: String| {
+            values.push(text);
+            Value(values.len() - 1)
+        };
         let unknown = || format!("operator {:?}", before.0.split('.').next().unwrap_or_default());
         if let Some((_, function)) = SEARCHES.iter().find(|(name, _)| *name == operator) {
             let condition = Condition::Search {
                 function,
-                language: modifier.map(str::to_owned),
-                query: operand(self)?,
+                language: modifier.map(|language| keep(language.trim().to_owned())),
+                query: keep(operand(self)?),
             };
             return Ok((negated, condition));
         }
         let condition = match (operator, modifier) {
-            ("in", None) => Condition::In(self.list()?),
+            ("in", None) => Condition::In(keep(array(&self.list()?))),
             ("is", None) => Condition::Is(is(&operand(self)?)?),
             _ => {
                 let known = OPERATORS.iter().find(|known| known.name == operator);
@@ -178,9 +190,9 @@ impl<'t> Text<'t> {
                 let value = operand(self)?;
                 let value = if known.pattern { value.replace('*', "%") } else { value };
                 match modifier {
-                    None => Condition::Compare(known.sql, value),
-                    Some("any") if known.each => Condition::CompareEach(known.sql, "ANY", value),
-                    Some("all") if known.each => Condition::CompareEach(known.sql, "ALL", value),
+                    None => Condition::Compare(known.sql, keep(value)),
+                    Some("any") if known.each => Condition::CompareEach(known.sql, "ANY", keep(value)),
+                    Some("all") if known.each => Condition::CompareEach(known.sql, "ALL", keep(value)),
                     Some(_) => return Err(unknown().into()),
                 }
             }
@@ -212,6 +224,24 @@ impl<'t> Text<'t> {
         }
         Ok(self.take(|c| !matches!(c, ',' | ')')).to_owned())
     }
+}
+
+/// An array literal (manual, 8.15.6). Every element is quoted, so an empty one and `NULL` are texts like any other.
+#[must_use]
+pub fn array(values: &[String]) -> String {
+    let mut literal = String::from("{");
+    for (at, value) in values.iter().enumerate() {
+        literal.push_str(if at == 0 { "\"" } else { ",\"" });
+        for c in value.chars() {
+            if matches!(c, '"' | '\\') {
+                literal.push('\\');
+            }
+            literal.push(c);
+        }
+        literal.push('"');
+    }
+    literal.push('}');
+    literal
 }
 
 /// What `is` may ask for, in any case.

@@ -4,22 +4,29 @@
 //! client sent; the functions of [`plan`] look every name up and return a [`plan::Plan`]. `sql.rs` writes the SQL,
 //! which never holds text of the client. `tests/fixtures/query` shows requests and their statements.
 //!
-//! Built so far: column choice with alias and cast, filters, order, limit, offset, insert, upsert, put, update and delete. The rest
-//! of the dialect is refused with the part that was not understood, never ignored.
+//! `tree.rs` is the request with its names known, `types.rs` the types that values are cast to, `hint.rs` what a client may
+//! have meant by a name that is not there. What is not of the dialect is refused with the part that was not understood.
 
 mod body;
 mod error;
 mod filter;
+mod hint;
+mod media;
 mod parse;
 pub mod plan;
 mod preferences;
 mod sql;
+mod tree;
+mod types;
 
-pub use body::Body;
-pub use error::Error;
-pub use parse::Query;
-pub use plan::{Output, OutputColumn, Plan};
-pub use preferences::{Preferences, Resolution, Return};
+pub use body::{Body, BodyFormat};
+pub use error::{Candidate, Error};
+pub use filter::array;
+pub use media::MediaType;
+pub use parse::{Purpose, Query, encoded, key_filter};
+pub use plan::{OutputColumn, Plan};
+pub use preferences::{Count, Handling, Honoured, Missing, Preferences, Resolution, Return, TransactionEnd};
+pub use sql::{RESPONSE_SETTINGS, call_without_arguments};
 
 #[cfg(test)]
 mod tests {
@@ -28,35 +35,104 @@ mod tests {
     use std::{env, fs};
 
     use proptest::prelude::*;
+    use serde_json::json;
 
-    use crate::catalog::{Builder, Catalog};
+    use crate::catalog::{Catalog, Loaded};
 
-    use super::plan::{Output, Plan};
+    use super::plan::{Context, Delivery, Plan, Returning, Write};
     use super::*;
 
-    /// Columns: name, type, OID, position in the key.
+    /// The to-do list, with places for its entries, people who share them, and a function of each.
     fn catalog() -> Catalog {
-        let mut builder = Builder::default();
-        let columns = [
-            ("id", "bigint", "20", Some("0")),
-            ("text", "character varying(255)", "1043", None),
-            ("checkbox", "boolean", "16", None),
-            ("due", "date", "1082", None),
-            ("tags", "text[]", "1009", None),
-            ("mood", "mood", "0", None),
-            ("odd \"name\"", "numeric(10,2)", "1700", None),
+        let relation = |oid: u32, name: &str, kind: &str| json!({ "oid": oid, "name": name, "own": true, "kind": kind, "security": false, "comment": null, "changes": 0 });
+        let column = |relation: u32, number: i16, name: &str, type_name: &str, oid: u32| {
+            let base = type_name.split('(').next().unwrap();
+            json!({
+                "relation": relation, "number": number, "name": name, "type": type_name, "base": base, "type_oid": oid,
+                "not_null": number == 1, "identity": if number == 1 { "d" } else { "" }, "computed": false,
+                "default": (number == 1).then(|| format!("nextval('{relation}_seq')")), "comment": null,
+                "max_length": null, "labels": null,
+            })
+        };
+        let key = |name: &str, kind: &str, relation: u32, columns: &[i16], target: u32, target_columns: &[i16]| {
+            json!({
+                "name": name, "kind": kind, "relation": relation, "columns": columns, "target": target,
+                "target_columns": target_columns,
+            })
+        };
+        let function = |name: &str, arguments: serde_json::Value, set: bool, relation: u32| {
+            json!({
+                "name": name, "own": true, "comment": null, "volatility": "s", "set": set, "arguments": arguments,
+                "type": "bigint", "base": "bigint", "type_oid": 20, "relation": relation, "columns": null,
+                "settings": [["statement_timeout", "1s"], ["work_mem", "1MB"]],
+            })
+        };
+        let argument = |name: &str, type_name: &str, required: bool| json!({ "name": name, "type": type_name, "required": required, "variadic": false });
+        let parts = [
+            json!([
+                relation(1, "mylist", "r"),
+                relation(2, "place", "r"),
+                relation(3, "person", "r"),
+                relation(4, "shared_with", "r"),
+                relation(5, "open_list", "v"),
+            ]),
+            json!([
+                column(1, 1, "id", "bigint", 20),
+                column(1, 2, "text", "character varying(255)", 1043),
+                column(1, 3, "checkbox", "boolean", 16),
+                column(1, 4, "due", "date", 1082),
+                column(1, 5, "tags", "text[]", 1009),
+                column(1, 6, "mood", "mood", 20_000),
+                column(1, 7, "odd \"name\"", "numeric(10,2)", 1700),
+                column(1, 8, "details", "jsonb", 3802),
+                column(1, 9, "place_id", "bigint", 20),
+                column(2, 1, "id", "bigint", 20),
+                column(2, 2, "name", "text", 25),
+                column(3, 1, "id", "bigint", 20),
+                column(3, 2, "name", "text", 25),
+                column(4, 1, "entry", "bigint", 20),
+                column(4, 2, "person", "bigint", 20),
+                column(5, 1, "id", "bigint", 20),
+                column(5, 2, "place_id", "bigint", 20),
+            ]),
+            json!([
+                key("mylist_pkey", "p", 1, &[1], 0, &[]),
+                key("place_pkey", "p", 2, &[1], 0, &[]),
+                key("person_pkey", "p", 3, &[1], 0, &[]),
+                key("shared_with_pkey", "p", 4, &[1, 2], 0, &[]),
+                key("mylist_place_id_fkey", "f", 1, &[9], 2, &[1]),
+                key("shared_with_entry_fkey", "f", 4, &[1], 1, &[1]),
+                key("shared_with_person_fkey", "f", 4, &[2], 3, &[1]),
+            ]),
+            json!([{ "relation": 5, "action": "({QUERY :targetList ({TARGETENTRY :resno 1 :resorigtbl 1 :resorigcol 1} \
+                      {TARGETENTRY :resno 2 :resorigtbl 1 :resorigcol 9}) :override 0})" }]),
+            json!([
+                function(
+                    "open_count",
+                    json!([argument("since", "date", true), argument("mood", "mood", false)]),
+                    false,
+                    0
+                ),
+                function("next", json!([]), true, 1),
+                function("import", json!([argument("", "jsonb", true)]), false, 0),
+            ]),
+            json!([
+                { "relation": 1, "name": "overdue", "own": true, "visible": true, "set": false, "one_row": false,
+                  "type": "boolean", "base": "boolean", "type_oid": 16, "target": 0 },
+                { "relation": 1, "name": "helpers", "own": true, "visible": true, "set": true, "one_row": false,
+                  "type": "person", "base": "person", "type_oid": 20_001, "target": 3 },
+            ]),
+            json!([]),
+            json!([]),
+            json!({ "comment": null, "roles": [] }),
         ];
-        for (name, type_name, oid, position) in columns {
-            let [yes, no] = [Some("true"), Some("false")];
-            let column = [Some(name), Some(type_name), Some(oid), no, yes, no, position];
-            let relation = [Some("mylist"), Some("tenant"), Some("r"), no, None];
-            builder.row(&[&relation[..], &column].concat()).unwrap();
-        }
-        builder.finish()
+        let texts = parts.map(|part| part.to_string());
+        let row: Vec<_> = texts.iter().map(|text| Some(&**text)).collect();
+        Loaded::from_row(&row, None).unwrap().catalog
     }
 
     /// A request as in a fixture: request line, headers, an empty line, the body.
-    fn plan(request: &str) -> Result<Plan, Error> {
+    fn plan(request: &str) -> Result<(Plan, Query, Option<String>), Error> {
         let (head, body) = request.split_once("\n\n").unwrap_or((request, ""));
         let mut lines = head.lines();
         let (method, target) = lines.next().unwrap().split_once(" /").unwrap();
@@ -68,31 +144,67 @@ mod tests {
                 .filter(move |header| header.0 == name)
                 .map(|header| header.1)
         };
-        let preferences = Preferences::parse(values("Prefer"));
-        let returning = preferences.returning == Some(Return::Representation);
-        let resolution = preferences.resolution;
+        let preferences = Preferences::parse(values("Prefer"), false);
         let text = values("Accept").any(|accept| accept == "text/html");
-        let output = if text { Output::Text } else { Output::Json };
-
-        let query = Query::parse(query_string)?;
-        let body = || Body::parse(body.as_bytes());
-        match method {
-            "GET" => plan::read(&query, &catalog(), relation, 1000, output),
-            "POST" => plan::insert(&query, &body()?, &catalog(), relation, resolution, returning),
-            "PUT" => plan::put(&query, &body()?, &catalog(), relation, returning),
-            "PATCH" => plan::update(&query, &body()?, &catalog(), relation, returning),
-            "DELETE" => plan::delete(&query, &catalog(), relation, returning),
-            _ => unreachable!("method {method}"),
+        let delivery = if text { Delivery::Text } else { Delivery::Json };
+        let returning = match preferences.returning {
+            Some(Return::Representation) => Returning::Rows(delivery),
+            Some(Return::HeadersOnly) => Returning::Key,
+            _ => Returning::Nothing,
+        };
+        let resolution = preferences.resolution;
+        let defaults = preferences.missing == Some(Missing::Default);
+        let catalog = catalog();
+        let context = Context {
+            catalog: &catalog,
+            schema: "acme",
+            max_rows: Some(1000),
+            aggregates: true,
+            legacy_names: true,
+            zoned: false,
+        };
+        if let Some(name) = relation.strip_prefix("rpc/") {
+            let query = Query::parse(query_string, Purpose::Call)?;
+            let function = plan::function(&context, &query, name, plan::Arguments::Named)?;
+            let plan = plan::call(
+                &context,
+                &query,
+                function,
+                plan::Arguments::Named,
+                delivery,
+                preferences.count,
+            )?;
+            return Ok((plan, query, None));
         }
+        let query = Query::parse(query_string, Purpose::Relation)?;
+        let relation = plan::relation(&context, relation)?;
+        let write = match method {
+            "GET" => {
+                let plan = plan::read(&context, &query, relation, delivery, preferences.count)?;
+                return Ok((plan, query, None));
+            }
+            "POST" => Write::Insert { resolution, defaults },
+            "PUT" => Write::Put,
+            "PATCH" => Write::Update { defaults },
+            "DELETE" => Write::Delete,
+            _ => unreachable!("method {method}"),
+        };
+        let body = (method != "DELETE").then(|| Body::parse(body.as_bytes())).transpose()?;
+        let plan = plan::write(&context, &query, relation, write, body.as_ref(), returning)?;
+        let text = body.map(|body| body.text().to_owned());
+        Ok((plan, query, text))
     }
 
     fn outcome(request: &str) -> String {
         let mut text = String::new();
         match plan(request) {
-            Ok(plan) => {
+            Ok((plan, query, body)) => {
                 writeln!(text, "{}", plan.statement).unwrap();
-                for (at, param) in plan.params.iter().enumerate() {
+                for (at, param) in plan.params(&query, body.as_deref()).iter().enumerate() {
                     writeln!(text, "${} = {}", at + 1, param.as_deref().unwrap_or("NULL")).unwrap();
+                }
+                if let Some((statement, _)) = plan.planned(&query, None) {
+                    writeln!(text, "{statement}").unwrap();
                 }
                 for column in plan.output_columns {
                     let key = if column.is_key { " key" } else { "" };
@@ -101,8 +213,8 @@ mod tests {
             }
             Err(error) => {
                 writeln!(text, "{} {}", error.code(), error.message()).unwrap();
-                if let Some(details) = error.details() {
-                    writeln!(text, "{details}").unwrap();
+                for more in [error.details(), error.hint()].into_iter().flatten() {
+                    writeln!(text, "{more}").unwrap();
                 }
             }
         }
@@ -133,12 +245,18 @@ mod tests {
         #[test]
         fn any_text_parses_or_is_refused(
             text in ".*",
-            dialect in r#"((select|order|limit|columns|id|"a)=?[a-z0-9.,:()"\\*%+>! &-]{0,30}&?){0,5}"#,
+            dialect in r#"((select|order|limit|columns|id|a\.b|or|"a)=?[a-z0-9.,:()"\\*%+>! &-]{0,30}&?){0,5}"#,
+            select in r#"([a-z]{1,3}|\*|"|\.\.\.|->>?|::|!inner|\(|\)|,|:|\.sum\(\)){0,20}"#,
         ) {
-            let _ = Query::parse(&text);
-            let _ = Query::parse(&dialect);
-            let _ = Query::parse(&format!("select={text}&order={text}&id=in.({text}"));
+            for purpose in [Purpose::Relation, Purpose::Call] {
+                let _ = Query::parse(&text, purpose);
+                let _ = Query::parse(&dialect, purpose);
+                let _ = Query::parse(&format!("select={select}"), purpose);
+                let _ = Query::parse(&format!("select={text}&order={text}&id=in.({text}"), purpose);
+            }
             let _ = Body::parse(text.as_bytes());
+            let _ = Body::read(text.as_bytes(), BodyFormat::Csv);
+            let _ = Body::read(text.as_bytes(), BodyFormat::Form);
         }
 
         #[test]
@@ -146,14 +264,30 @@ mod tests {
             operator in "(not\\.)?(eq|neq|gt|gte|lt|lte|like|ilike|match|imatch|isdistinct|cs|cd|ov|sl|fts|wfts|like\\(any\\)|gt\\(all\\))",
             value in "zq[ -~é']{0,20}",
         ) {
-            let encoded: String = value.bytes().map(|byte| format!("%{byte:02X}")).collect();
+            let encode = |text: &str| -> String { text.bytes().map(|byte| format!("%{byte:02X}")).collect() };
+            let encoded = encode(&value);
             let item = value.replace(['\\', '"'], "");
-            let list: String = format!("in.(\"{item}\")").bytes().map(|byte| format!("%{byte:02X}")).collect();
-            let plan = plan(&format!("GET /mylist?text={operator}.{encoded}&text={list}")).ok().unwrap();
+            let list = encode(&format!("in.(\"{item}\")"));
+            let tree = encode(&format!("(text.eq.\"{item}\",not.and(id.gt.1,text.is.null))"));
+            let request = format!("GET /mylist?text={operator}.{encoded}&text={list}&select=*,place(*)&place.name=eq.{encoded}&or={tree}");
+            let (plan, query, _) = plan(&request).ok().unwrap();
             prop_assert!(!plan.statement.contains("zq"));
-            prop_assert_eq!(plan.params.len(), 3);
+            let params = plan.params(&query, None);
             let array = format!("{{\"{item}\"}}");
-            prop_assert_eq!(plan.params[1].as_deref(), Some(&*array));
+            prop_assert!(params.contains(&Some(array)));
+            prop_assert!(params.contains(&Some(item)));
+        }
+
+        /// What a client calls things stays within its quotes.
+        #[test]
+        fn no_name_of_the_client_leaves_its_quotes(alias in "[ -~é]{1,20}") {
+            let quoted = alias.replace('\\', "\\\\").replace('"', "\\\"");
+            let encoded: String = format!("\"{quoted}\"").bytes().map(|byte| format!("%{byte:02X}")).collect();
+            let (plan, _, _) = plan(&format!("GET /mylist?select=place(*),place(a:name,{encoded}:id)")).ok().unwrap();
+            let inside = format!("AS \"{}\"", alias.replace('"', "\"\""));
+            prop_assert!(plan.statement.contains(&inside));
+            let rest = plan.statement.replace(&inside, "");
+            prop_assert_eq!(rest.matches('"').count() % 2, 0);
         }
     }
 }

@@ -2,9 +2,10 @@
 
 use std::borrow::Cow;
 
-use http::header::{ALLOW, CONNECTION, CONTENT_TYPE, HeaderName, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::header::{ALLOW, CONNECTION, CONTENT_RANGE, CONTENT_TYPE, HeaderName, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, Response, StatusCode};
 use serde::Serialize;
+use serde_json::Value;
 use tokio_postgres::error::{DbError, SqlState};
 
 use crate::error::Error;
@@ -13,6 +14,8 @@ use crate::pool;
 use crate::query;
 use crate::router;
 use crate::server::Body;
+
+use super::settings;
 
 /// A failure as the client sees it. The body is the dialect's: `code`, `message`, `details`, `hint`.
 #[derive(Debug)]
@@ -23,8 +26,8 @@ pub struct Problem {
     pub code: Cow<'static, str>,
     /// For people.
     pub message: String,
-    /// More of it, or nothing.
-    pub details: Option<String>,
+    /// More of it, or nothing; mostly a text.
+    pub details: Option<Value>,
     /// What to do, or nothing.
     pub hint: Option<String>,
     headers: Vec<(HeaderName, HeaderValue)>,
@@ -40,6 +43,11 @@ impl Problem {
             hint: None,
             headers: Vec::new(),
         }
+    }
+
+    fn details(mut self, details: impl Into<Value>) -> Self {
+        self.details = Some(details.into());
+        self
     }
 
     fn hint(mut self, hint: impl Into<String>) -> Self {
@@ -62,34 +70,51 @@ impl Problem {
         &self.headers
     }
 
-    /// As JSON.
+    /// As JSON; without details and hint if they are not to be shown.
     #[must_use]
-    pub fn into_response(self) -> Response<Body> {
+    pub fn into_response(self, verbose: bool) -> Response<Body> {
         #[derive(Serialize)]
         struct Dialect<'a> {
             code: &'a str,
-            details: Option<&'a str>,
+            details: Option<&'a Value>,
             hint: Option<&'a str>,
             message: &'a str,
         }
-        let body = serde_json::to_vec(&Dialect {
-            code: &self.code,
-            details: self.details.as_deref(),
-            hint: self.hint.as_deref(),
-            message: &self.message,
-        });
+        #[derive(Serialize)]
+        struct Brief<'a> {
+            code: &'a str,
+            message: &'a str,
+        }
+        let body = if verbose {
+            serde_json::to_vec(&Dialect {
+                code: &self.code,
+                details: self.details.as_ref(),
+                hint: self.hint.as_deref(),
+                message: &self.message,
+            })
+        } else {
+            serde_json::to_vec(&Brief {
+                code: &self.code,
+                message: &self.message,
+            })
+        };
         let mut response = Response::new(Body::new(body.unwrap_or_default().into()));
         *response.status_mut() = self.status;
-        response.headers_mut().insert(
+        let headers = response.headers_mut();
+        headers.insert(
             CONTENT_TYPE,
             HeaderValue::from_static("application/json; charset=utf-8"),
         );
-        response
-            .headers_mut()
-            .extend(self.headers.into_iter().map(|(name, value)| (Some(name), value)));
+        // RFC 9209; the name is what clients of the dialect know.
+        if let Ok(status) = HeaderValue::from_str(&format!("PostgREST; error={}", self.code)) {
+            headers.insert(PROXY_STATUS, status);
+        }
+        headers.extend(self.headers.into_iter().map(|(name, value)| (Some(name), value)));
         response
     }
 }
+
+const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
 
 impl From<&Error> for Problem {
     fn from(error: &Error) -> Self {
@@ -101,8 +126,30 @@ impl From<&Error> for Problem {
             Error::TenantFailed => Self::unavailable("tenant_failed", error.to_string(), 30),
             Error::Method { allow, .. } => Self::new(StatusCode::METHOD_NOT_ALLOWED, "PGRST117", error.to_string())
                 .header(ALLOW, HeaderValue::from_static(allow)),
+            Error::CallMethod(_) => Self::new(StatusCode::METHOD_NOT_ALLOWED, "PGRST101", error.to_string())
+                .header(ALLOW, HeaderValue::from_static("GET, HEAD, POST, OPTIONS")),
+            Error::Schema { known, .. } => Self::new(StatusCode::NOT_ACCEPTABLE, "PGRST106", error.to_string())
+                .hint(format!("Only the following schemas are exposed: {}", known.join(", "))),
+            Error::Preferences(unknown) => Self::new(StatusCode::BAD_REQUEST, "PGRST122", error.to_string())
+                .details(format!("Invalid preferences: {}", unknown.join(", "))),
+            Error::NotSingular(count) => Self::new(StatusCode::NOT_ACCEPTABLE, "PGRST116", error.to_string())
+                .details(format!("The result contains {count} rows")),
+            Error::TooManyAffected(count) => Self::new(StatusCode::BAD_REQUEST, "PGRST124", error.to_string())
+                .details(format!("The query affects {count} rows")),
+            Error::MaxAffectedCall => Self::new(StatusCode::BAD_REQUEST, "PGRST128", error.to_string()),
+            Error::OutOfRange { offset, total } => {
+                let problem = Self::new(StatusCode::RANGE_NOT_SATISFIABLE, "PGRST103", error.to_string()).details(
+                    format!("An offset of {offset} was requested, but there are only {total} rows."),
+                );
+                match HeaderValue::from_str(&format!("*/{total}")) {
+                    Ok(range) => problem.header(CONTENT_RANGE, range),
+                    Err(_) => problem,
+                }
+            }
+            Error::ResponseHeaders => Self::new(StatusCode::INTERNAL_SERVER_ERROR, "PGRST111", error.to_string()),
+            Error::ResponseStatus => Self::new(StatusCode::INTERNAL_SERVER_ERROR, "PGRST112", error.to_string()),
             Error::NotAcceptable(_) => Self::new(StatusCode::NOT_ACCEPTABLE, "PGRST107", error.to_string()),
-            Error::ContentType(_) => Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "PGRST102", error.to_string()),
+            Error::ContentType(_) => Self::new(StatusCode::BAD_REQUEST, "PGRST102", error.to_string()),
             Error::BodyTooLarge { .. } => Self::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", error.to_string())
                 .hint("send it in several requests, or raise max_body in rowhouse.toml")
                 // What is left of the body is not read, so that nothing after it may be taken for a request.
@@ -154,7 +201,7 @@ fn identity(error: &identity::Error) -> Problem {
         _ => StatusCode::UNAUTHORIZED,
     };
     let mut problem = Problem::new(status, error.code(), error.message());
-    problem.details = error.details().map(str::to_owned);
+    problem.details = error.details().map(Value::from);
     match HeaderValue::from_str(&error.www_authenticate()) {
         Ok(challenge) if status == StatusCode::UNAUTHORIZED => problem.header(WWW_AUTHENTICATE, challenge),
         _ => problem,
@@ -163,20 +210,20 @@ fn identity(error: &identity::Error) -> Problem {
 
 fn query(error: &query::Error) -> Problem {
     let status = match error {
-        query::Error::Relation(_) => StatusCode::NOT_FOUND,
+        query::Error::Relation { .. } | query::Error::Function { .. } => StatusCode::NOT_FOUND,
         query::Error::Range(_) => StatusCode::RANGE_NOT_SATISFIABLE,
         query::Error::PutFilters => StatusCode::METHOD_NOT_ALLOWED,
-        query::Error::Syntax { .. }
-        | query::Error::Json
-        | query::Error::Keys
-        | query::Error::PutRange
-        | query::Error::PutPayload
-        | query::Error::Column { .. }
-        | query::Error::BodyColumn { .. } => StatusCode::BAD_REQUEST,
+        query::Error::AmbiguousRelationship { .. } | query::Error::AmbiguousFunction { .. } => {
+            StatusCode::MULTIPLE_CHOICES
+        }
+        _ => StatusCode::BAD_REQUEST,
     };
     let mut problem = Problem::new(status, error.code(), error.message());
-    problem.details = error.details().map(str::to_owned);
-    problem.hint = error.hint().map(str::to_owned);
+    problem.details = match error.candidates() {
+        Some(candidates) => serde_json::to_value(candidates).ok(),
+        None => error.details().map(|details| Value::from(details.into_owned())),
+    };
+    problem.hint = error.hint().map(Cow::into_owned);
     problem
 }
 
@@ -203,7 +250,39 @@ fn pool(error: &pool::Error, authenticated: bool) -> Problem {
 /// What Postgres said, with the status of the dialect's table (PostgREST, "Errors from PostgreSQL").
 fn database(error: &DbError, authenticated: bool) -> Problem {
     let code = error.code();
+    if code.code() == "PGRST" {
+        return raised(error);
+    }
     let status = match *code {
+        _ if code.code().starts_with("PT") => {
+            let status = code.code()[2..]
+                .parse()
+                .ok()
+                .and_then(|status| StatusCode::from_u16(status).ok());
+            status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+        }
+        // A cast of an aggregate that is not for this: a handler of media types that does not fit.
+        SqlState::UNDEFINED_FUNCTION
+            if ["function xmlagg(", "function st_asgeojson("]
+                .iter()
+                .any(|function| error.message().starts_with(function)) =>
+        {
+            StatusCode::NOT_ACCEPTABLE
+        }
+        // pg-safeupdate; otherwise a function or view that is wrong.
+        SqlState::CARDINALITY_VIOLATION
+            if error.message().ends_with("requires a WHERE clause")
+                // The body has a key twice.
+                || error.message().starts_with("ON CONFLICT DO UPDATE") =>
+        {
+            StatusCode::BAD_REQUEST
+        }
+        SqlState::CARDINALITY_VIOLATION => StatusCode::INTERNAL_SERVER_ERROR,
+        SqlState::INVALID_PARAMETER_VALUE
+            if error.message().starts_with("role") && error.message().ends_with("does not exist") =>
+        {
+            StatusCode::UNAUTHORIZED
+        }
         SqlState::FOREIGN_KEY_VIOLATION | SqlState::UNIQUE_VIOLATION => StatusCode::CONFLICT,
         SqlState::INSUFFICIENT_PRIVILEGE if authenticated => StatusCode::FORBIDDEN,
         SqlState::INSUFFICIENT_PRIVILEGE => StatusCode::UNAUTHORIZED,
@@ -216,12 +295,32 @@ fn database(error: &DbError, authenticated: bool) -> Problem {
         _ => class(code.code()),
     };
     let mut problem = Problem::new(status, code.code().to_owned(), error.message());
-    problem.details = error.detail().map(str::to_owned);
+    problem.details = error.detail().map(Value::from);
     problem.hint = error.hint().map(str::to_owned);
     match status {
         StatusCode::UNAUTHORIZED => problem.header(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")),
         StatusCode::SERVICE_UNAVAILABLE => problem.header(RETRY_AFTER, HeaderValue::from(1_u16)),
         _ => problem,
+    }
+}
+
+/// A response that a function made up by itself.
+fn raised(error: &DbError) -> Problem {
+    match settings::raised(error.message(), error.detail()) {
+        Ok(raised) => {
+            let mut problem = Problem::new(raised.status, raised.body.code, raised.body.message);
+            problem.details = raised.body.details.map(Value::from);
+            problem.hint = raised.body.hint;
+            problem.headers = raised.headers;
+            problem
+        }
+        Err(malformed) => Problem::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "PGRST121",
+            "Could not parse JSON in the \"RAISE SQLSTATE 'PGRST'\" error",
+        )
+        .details(malformed.details)
+        .hint(malformed.hint),
     }
 }
 

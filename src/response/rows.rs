@@ -1,28 +1,23 @@
 //! Rows as a response: status and headers as the dialect has them.
 
 use bytes::Bytes;
-use http::header::{CONTENT_RANGE, CONTENT_TYPE, HeaderName};
-use http::{HeaderValue, Response, StatusCode};
+use http::header::{CONTENT_LOCATION, CONTENT_RANGE, CONTENT_TYPE, HeaderName, LOCATION, VARY, WARNING};
+use http::{HeaderMap, HeaderValue, Response, StatusCode};
 
 use crate::server::Body;
 
-const JSON: HeaderValue = HeaderValue::from_static("application/json; charset=utf-8");
 const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
+const CONTENT_PROFILE: HeaderName = HeaderName::from_static("content-profile");
 
-/// The answer to a read: `rows` rows from number `offset` on, already encoded.
-#[must_use]
-pub fn read(body: Bytes, rows: u64, offset: u64) -> Response<Body> {
-    let mut response = Response::new(Body::new(body));
-    response.headers_mut().insert(CONTENT_TYPE, JSON);
-    response
-        .headers_mut()
-        .insert(CONTENT_RANGE, content_range(rows, offset));
-    response
-}
-
-/// What was written.
+/// What was done.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Written {
+pub enum Action {
+    /// Rows were read, or a function called that returns some.
+    Read,
+    /// It was told how rows would be read or changed.
+    Explained,
+    /// A function was called that returns nothing.
+    Called,
     /// By POST, or by PUT where nothing was.
     Inserted,
     /// By POST with a `resolution`, nothing new.
@@ -35,41 +30,125 @@ pub enum Written {
     Deleted,
 }
 
-/// The answer to a write: with its rows if they were asked for.
-#[must_use]
-pub fn written(what: Written, rows: Option<(Bytes, u64)>, applied: Option<&str>) -> Response<Body> {
-    let count = rows.as_ref().map(|(_, count)| *count);
-    let status = match (what, &rows) {
-        (Written::Inserted, _) => StatusCode::CREATED,
-        (Written::Merged, _) => StatusCode::OK,
-        (Written::Replaced | Written::Updated | Written::Deleted, Some(_)) => StatusCode::OK,
-        (Written::Replaced | Written::Updated | Written::Deleted, None) => StatusCode::NO_CONTENT,
-    };
-    let has_body = rows.is_some();
-    let mut response = Response::new(Body::new(rows.map(|(body, _)| body).unwrap_or_default()));
-    *response.status_mut() = status;
-    let headers = response.headers_mut();
-    if has_body {
-        headers.insert(CONTENT_TYPE, JSON);
+/// An answer from the database.
+#[derive(Debug)]
+pub struct Data<'a> {
+    /// What was done.
+    pub action: Action,
+    /// The body, if there is to be one; for HEAD it is empty.
+    pub body: Option<Bytes>,
+    /// Its media type, with a charset where it has one.
+    pub content_type: String,
+    /// The rows that were read or changed.
+    pub count: u64,
+    /// All rows there are, or were changed, if that was asked for.
+    pub total: Option<u64>,
+    /// The rows before the first.
+    pub offset: u64,
+    /// The value of `Preference-Applied`.
+    pub applied: Option<String>,
+    /// The schema that was chosen, if there are several.
+    pub profile: Option<&'a str>,
+    /// The path and query that the body is of.
+    pub content_location: Option<String>,
+    /// Where the new row is.
+    pub location: Option<String>,
+    /// Names that will not do for ever: old and new.
+    pub legacy_names: &'a [(String, String)],
+}
+
+impl Data<'_> {
+    /// As HTTP.
+    #[must_use]
+    pub fn into_response(self) -> Response<Body> {
+        let status = self.status();
+        let mut headers = HeaderMap::new();
+        let has_body = self.body.is_some();
+        if has_body {
+            insert(&mut headers, CONTENT_TYPE, &self.content_type);
+            if let Some(profile) = self.profile {
+                insert(&mut headers, CONTENT_PROFILE, profile);
+            }
+        }
+        if let Some(range) = self.range() {
+            headers.insert(CONTENT_RANGE, range);
+        }
+        for (name, value) in [
+            (CONTENT_LOCATION, &self.content_location),
+            (LOCATION, &self.location),
+            (PREFERENCE_APPLIED, &self.applied),
+        ] {
+            if let Some(value) = value {
+                insert(&mut headers, name, value);
+            }
+        }
+        for (old, new) in self.legacy_names {
+            // The agent is the dialect's version, which its clients know.
+            let warning = format!(
+                "299 PostgRESTv16 \"Embedded resource was referenced by relation name even though it has an alias. This \
+                 is deprecated and will stop working in a future release. Update `{old}` to `{new}` in query string \
+                 filters, orders or limits.\""
+            );
+            insert(&mut headers, WARNING, &warning);
+        }
+        headers.insert(VARY, HeaderValue::from_static("Accept, Prefer, Range"));
+        let mut response = Response::new(Body::new(self.body.unwrap_or_default()));
+        *response.status_mut() = status;
+        *response.headers_mut() = headers;
+        response
     }
-    let range = match what {
-        Written::Updated => count.map_or(HeaderValue::from_static("*/*"), |count| content_range(count, 0)),
-        Written::Inserted | Written::Merged | Written::Replaced | Written::Deleted => HeaderValue::from_static("*/*"),
-    };
-    headers.insert(CONTENT_RANGE, range);
-    if let Some(applied) = applied.and_then(|applied| HeaderValue::from_str(applied).ok()) {
-        headers.insert(PREFERENCE_APPLIED, applied);
+
+    fn status(&self) -> StatusCode {
+        match self.action {
+            Action::Read => match self.total {
+                Some(total) if self.count < total => StatusCode::PARTIAL_CONTENT,
+                _ => StatusCode::OK,
+            },
+            Action::Explained => StatusCode::OK,
+            Action::Called => StatusCode::NO_CONTENT,
+            Action::Inserted => StatusCode::CREATED,
+            Action::Merged => StatusCode::OK,
+            Action::Replaced | Action::Updated | Action::Deleted if self.body.is_some() => StatusCode::OK,
+            Action::Replaced | Action::Updated | Action::Deleted => StatusCode::NO_CONTENT,
+        }
+    }
+
+    fn range(&self) -> Option<HeaderValue> {
+        let rows = match self.action {
+            Action::Read | Action::Called | Action::Updated => self.count,
+            Action::Inserted | Action::Merged | Action::Deleted => 0,
+            Action::Explained | Action::Replaced => return None,
+        };
+        HeaderValue::from_str(&content_range(rows, self.offset, self.total)).ok()
+    }
+}
+
+/// A document of its own.
+#[must_use]
+pub fn document(body: Bytes, content_type: &str, profile: Option<&str>) -> Response<Body> {
+    let mut response = Response::new(Body::new(body));
+    insert(response.headers_mut(), CONTENT_TYPE, content_type);
+    if let Some(profile) = profile {
+        insert(response.headers_mut(), CONTENT_PROFILE, profile);
     }
     response
 }
 
-/// `0-14/*`, or `*/*` for nothing (the dialect; the form is RFC 9110, section 14.4).
-fn content_range(rows: u64, offset: u64) -> HeaderValue {
-    if rows == 0 {
-        return HeaderValue::from_static("*/*");
+/// `0-14/20`, `0-14/*`, or `*/*` for nothing (the dialect; the form is RFC 9110, section 14.4).
+fn content_range(rows: u64, offset: u64, total: Option<u64>) -> String {
+    let total_text = total.map_or_else(|| "*".to_owned(), |total| total.to_string());
+    if rows == 0 || total == Some(0) {
+        return format!("*/{total_text}");
     }
-    let last = offset.saturating_add(rows - 1);
-    HeaderValue::from_str(&format!("{offset}-{last}/*")).unwrap_or(HeaderValue::from_static("*/*"))
+    format!("{offset}-{}/{total_text}", offset.saturating_add(rows - 1))
+}
+
+/// A header whose text no header can hold is left out.
+fn insert(headers: &mut HeaderMap, name: HeaderName, value: &str) {
+    // Bytes beyond ASCII are allowed, if opaque (RFC 9110, 5.5).
+    if let Ok(value) = HeaderValue::from_bytes(value.as_bytes()) {
+        headers.append(name, value);
+    }
 }
 
 #[cfg(test)]
@@ -78,8 +157,9 @@ mod tests {
 
     #[test]
     fn content_range_counts_from_the_offset() {
-        assert_eq!(content_range(0, 5), "*/*");
-        assert_eq!(content_range(1, 0), "0-0/*");
-        assert_eq!(content_range(15, 30), "30-44/*");
+        assert_eq!(content_range(0, 5, None), "*/*");
+        assert_eq!(content_range(0, 5, Some(3)), "*/3");
+        assert_eq!(content_range(1, 0, None), "0-0/*");
+        assert_eq!(content_range(15, 30, Some(50)), "30-44/50");
     }
 }

@@ -28,6 +28,6 @@ pub enum Error {
     #[error("host is not served over this connection")]
     Misdirected,
     /// The path is nested too deep or is no percent-encoded UTF-8 (`PGRST125` in the dialect).
-    #[error("invalid path specified in request URL")]
+    #[error("Invalid path specified in request URL")]
     InvalidPath,
 }

@@ -21,6 +21,11 @@ pub enum Path<'a> {
         /// The relation's name.
         relation: Cow<'a, str>,
     },
+    /// `/api/rpc/name`: a function in the dialect.
+    Call {
+        /// The function's name.
+        function: Cow<'a, str>,
+    },
     /// `/-/…`: a file of the program's own pages. The text after `/-/`, not decoded, to be compared with known names only.
     Asset(&'a str),
     /// `/admin`, `/admin/…`.
@@ -51,6 +56,12 @@ impl<'a> Path<'a> {
             ("-", None) => Err(Error::InvalidPath),
             ("admin", _) => Ok(Self::Admin),
             ("api", None | Some("")) => Ok(Self::ApiRoot),
+            ("api", Some(rest)) if rest.starts_with("rpc/") => {
+                let function = rest.trim_start_matches("rpc/");
+                Ok(Self::Call {
+                    function: name(function.strip_suffix('/').unwrap_or(function))?,
+                })
+            }
             ("api", Some(rest)) => {
                 let relation = name(rest.strip_suffix('/').unwrap_or(rest))?;
                 Ok(Self::Api { relation })

@@ -435,8 +435,12 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn head_beyond_16_kib_is_431_in_both_versions() {
-        let serving = Serving::start(Limits::default()).await;
+    async fn head_beyond_its_limit_is_431_in_both_versions() {
+        let limits = Limits {
+            head_bytes: 16_384,
+            ..Limits::default()
+        };
+        let serving = Serving::start(limits).await;
         let large = "x".repeat(64 * 1024);
         assert!(
             serving

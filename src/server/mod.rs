@@ -74,7 +74,8 @@ pub struct Limits {
     pub write_timeout: Duration,
     /// Header lines of one request; one more is a 431. Default: 64.
     pub headers: usize,
-    /// Bytes of an HTTP/1.1 request head, or of an HTTP/2 header list; more is a 431. At least 8,192. Default: 16,384.
+    /// Bytes of an HTTP/1.1 request head, or of an HTTP/2 header list; more is a 431. At least 8,192. Default: 65,536: lists of
+    /// keys in a query string are long.
     pub head_bytes: u32,
     /// HTTP/2 streams open at the same time on one connection. Default: 64.
     pub streams: u32,
@@ -102,7 +103,7 @@ impl Default for Limits {
             idle_timeout: Duration::from_secs(60),
             write_timeout: Duration::from_secs(30),
             headers: 64,
-            head_bytes: 16_384,
+            head_bytes: 65_536,
             streams: 64,
             ping_interval: Duration::from_secs(30),
             ping_timeout: Duration::from_secs(10),

@@ -8,18 +8,20 @@ pub use registry::Registry;
 
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 
 use arc_swap::{ArcSwap, ArcSwapOption, ArcSwapWeak};
 use thiserror::Error;
 use tokio::sync::Mutex;
 
 use crate::catalog;
-use crate::catalog::Catalog;
+use crate::catalog::{Catalog, Loaded, RoleSetting};
 use crate::config;
+use crate::config::Secret;
+use crate::identity::{Key, Verifier};
 use crate::migrate;
 use crate::pool;
-use crate::pool::{Access, Call, Cluster, Credentials, Pools, Spec, Startup, TenantPool};
+use crate::pool::{Access, Call, Cluster, Credentials, Pools, Row, Spec, Startup, Step, TenantPool};
 use crate::types::{RoleName, SchemaName};
 
 /// Whether a tenant answers, and why not.
@@ -72,11 +74,36 @@ pub struct Tenant {
     state: ArcSwap<State>,
     /// Where [`Pools`] keeps its pool, so that a request need not look it up. Weak: a pool nobody needs is dropped there.
     pool: ArcSwapWeak<TenantPool>,
-    catalog: ArcSwapOption<Catalog>,
-    /// Held while the catalog is loaded, so that a hundred first requests load it once.
+    /// What each of its schemas holds, the main one first.
+    structures: Box<[Slot]>,
+    /// Made when the first token comes.
+    verifier: OnceLock<Verifier>,
+}
+
+/// What a schema holds, once it is known.
+#[derive(Debug, Default)]
+struct Slot {
+    known: ArcSwapOption<Structure>,
+    /// Held while it is loaded, so that a hundred first requests load it once.
     loading: Mutex<()>,
-    /// How often the catalog was to be forgotten: what was loaded before the last time is not kept.
+    /// How often it was to be forgotten: what was loaded before the last time is not kept.
     forgotten: AtomicU64,
+}
+
+/// What a schema of a tenant holds, and how its roles are set up.
+#[derive(Debug)]
+pub struct Structure {
+    /// Relations and functions, shared by all tenants that have the same.
+    pub catalog: Arc<Catalog>,
+    roles: Box<[RoleSetting]>,
+}
+
+impl Structure {
+    /// What `ALTER ROLE … SET` says of `role`: name and value.
+    pub fn role_settings<'a>(&'a self, role: &'a str) -> impl Iterator<Item = (&'a str, &'a str)> {
+        let of_role = self.roles.iter().filter(move |setting| *setting.role == *role);
+        of_role.map(|setting| (&*setting.name, &*setting.value))
+    }
 }
 
 impl Tenant {
@@ -89,6 +116,9 @@ impl Tenant {
         generation: u64,
         state: State,
     ) -> Arc<Self> {
+        let structures = std::iter::repeat_with(Slot::default)
+            .take(1 + config.more_schemas.len())
+            .collect();
         Arc::new(Self {
             config,
             cluster,
@@ -96,9 +126,8 @@ impl Tenant {
             generation,
             state: ArcSwap::from_pointee(state),
             pool: ArcSwapWeak::new(Weak::new()),
-            catalog: ArcSwapOption::empty(),
-            loading: Mutex::new(()),
-            forgotten: AtomicU64::new(0),
+            structures,
+            verifier: OnceLock::new(),
         })
     }
 
@@ -128,6 +157,25 @@ impl Tenant {
         self.state.store(Arc::new(state));
     }
 
+    /// What its tokens are checked by: its own key, or the server's.
+    pub fn verifier(&self, server_key: Option<&Secret>) -> &Verifier {
+        self.verifier.get_or_init(|| {
+            let key = match (&self.config.jwks, &self.config.jwt_secret, server_key) {
+                (Some(set), _, _) => Key::Jwks(set.clone()),
+                (None, Some(own), _) => Key::Tenant(own.clone()),
+                (None, None, Some(server)) => Key::Server(server.clone()),
+                (None, None, None) => Key::None,
+            };
+            let dialect = &self.config.dialect;
+            Verifier::new(
+                &key,
+                &self.config.id,
+                dialect.jwt_audience.as_deref(),
+                &dialect.jwt_role_claim,
+            )
+        })
+    }
+
     /// Its pool, made on first use.
     pub fn pool(&self, pools: &Pools) -> Arc<TenantPool> {
         if let Some(pool) = self.pool.load().upgrade().filter(|pool| !pool.is_closed()) {
@@ -151,7 +199,7 @@ impl Tenant {
         let limits = &config.limits;
         let millis = |duration: std::time::Duration| duration.as_millis().to_string();
         let own_and_shared = std::iter::once(&config.schema)
-            .chain((config.schema != self.shared_schema).then_some(&self.shared_schema))
+            .chain((config.shared && config.schema != self.shared_schema).then_some(&self.shared_schema))
             .chain(config.extra_search_path.iter());
         let mut startup = Startup::new(config.id.as_str())
             .search_path(own_and_shared)
@@ -214,64 +262,106 @@ impl Tenant {
                 .any(|allowed| allowed.as_str() == role || allowed.as_str() == "*")
     }
 
-    /// What its schema holds: from memory, or loaded through its own pool on first use.
+    /// The role of requests without a token: its connections', or the login's.
+    #[must_use]
+    pub fn anonymous_role(&self) -> String {
+        match self.connection_role() {
+            Some(role) => role.to_string(),
+            None => self.cluster.login().to_owned(),
+        }
+    }
+
+    /// The schemas that can be asked for, the main one first.
+    pub fn schemas(&self) -> impl Iterator<Item = &SchemaName> {
+        std::iter::once(&self.config.schema).chain(&self.config.more_schemas)
+    }
+
+    /// The schemas whose relations the API shows, if number `at` was asked for: it, and the shared one.
+    pub fn searched(&self, at: usize) -> impl Iterator<Item = &SchemaName> {
+        let shared = (at == 0 && self.config.shared).then_some(&self.shared_schema);
+        self.schemas().nth(at).into_iter().chain(shared)
+    }
+
+    /// The search path of the schema number `at`, where it is not the connections' own.
+    #[must_use]
+    pub fn search_path(&self, at: usize) -> Option<String> {
+        let schema = self.schemas().nth(at).filter(|_| at > 0)?;
+        let more = self.config.extra_search_path.iter();
+        let names: Vec<String> = std::iter::once(schema)
+            .chain(more)
+            .map(|name| name.quoted().to_string())
+            .collect();
+        Some(format!("{}, pg_temp", names.join(", ")))
+    }
+
+    /// What the schema number `at` holds: from memory, or loaded through its own pool on first use.
     ///
     /// # Errors
     ///
     /// Those of a checkout and of a statement; nothing is remembered then, and the next request tries again.
-    pub async fn catalog(&self, pools: &Pools, store: &catalog::Store) -> Result<Arc<Catalog>, CatalogError> {
-        if let Some(catalog) = self.catalog.load_full() {
-            return Ok(catalog);
+    pub async fn structure(
+        &self,
+        at: usize,
+        pools: &Pools,
+        store: &catalog::Store,
+    ) -> Result<Arc<Structure>, CatalogError> {
+        let slot = &self.structures[at];
+        if let Some(known) = slot.known.load_full() {
+            return Ok(known);
         }
-        let _loading = self.loading.lock().await;
-        if let Some(catalog) = self.catalog.load_full() {
-            return Ok(catalog);
+        let _loading = slot.loading.lock().await;
+        if let Some(known) = slot.known.load_full() {
+            return Ok(known);
         }
-        let forgotten = self.forgotten.load(Ordering::Acquire);
-        let mut lease = self.pool(pools).checkout(pools).await?;
+        let forgotten = slot.forgotten.load(Ordering::Acquire);
+        let structure = Arc::new(self.load(at, pools, store).await?);
+        slot.known.store(Some(Arc::clone(&structure)));
+        // Compared after it was stored: whoever forgets counts first, so that one of both sees the other.
+        if slot.forgotten.load(Ordering::Acquire) != forgotten {
+            slot.known.store(None);
+        }
+        Ok(structure)
+    }
+
+    async fn load(&self, at: usize, pools: &Pools, store: &catalog::Store) -> Result<Structure, CatalogError> {
+        let schema = self.schemas().nth(at).unwrap_or(&self.config.schema);
         let sql: Arc<str> = catalog::LOAD_SQL.into();
-        let schemas = [
-            Some(self.config.schema.to_string()),
-            Some(self.shared_schema.to_string()),
-        ];
+        let reads_shared = at == 0 && self.config.shared && self.config.schema != self.shared_schema;
+        let shared = reads_shared.then(|| self.shared_schema.to_string());
+        let params = [Some(schema.to_string()), shared, Some(self.config.managed.to_string())];
         let call = Call {
-            sql: &sql,
-            params: &schemas,
+            statement: Step {
+                sql: &sql,
+                params: &params,
+            },
             access: Access::Read,
         };
-        let mut builder = catalog::Builder::default();
-        let mut broken = None;
+        let qualifier = (at > 0).then(|| schema.quoted().to_string());
+        let mut loaded = None;
+        let mut lease = self.pool(pools).checkout(pools).await?;
         lease
-            .run(&call, |row| {
+            .run(&call, &mut |row: Row<'_>| {
                 let values: Vec<_> = row
                     .values()
                     .map(|value| value.and_then(|v| std::str::from_utf8(v).ok()))
                     .collect();
-                match builder.row(&values) {
-                    Ok(()) => ControlFlow::Continue(()),
-                    Err(error) => {
-                        broken = Some(error);
-                        ControlFlow::Break(())
-                    }
-                }
+                loaded = Some(Loaded::from_row(&values, qualifier.as_deref()));
+                ControlFlow::Continue(())
             })
             .await?;
         lease.finish();
-        if let Some(error) = broken {
-            return Err(error.into());
-        }
-        let catalog = store.intern(builder.finish());
-        self.catalog.store(Some(Arc::clone(&catalog)));
-        // Compared after it was stored: whoever forgets counts first, so that one of both sees the other.
-        if self.forgotten.load(Ordering::Acquire) != forgotten {
-            self.catalog.store(None);
-        }
-        Ok(catalog)
+        let loaded = loaded.transpose()?.unwrap_or_default();
+        Ok(Structure {
+            catalog: store.intern(loaded.catalog),
+            roles: loaded.roles,
+        })
     }
 
-    /// Forgets the catalog; the next request loads it again.
+    /// Forgets what its schemas hold; the next request loads it again.
     pub(crate) fn forget_catalog(&self) {
-        self.forgotten.fetch_add(1, Ordering::AcqRel);
-        self.catalog.store(None);
+        for slot in &self.structures {
+            slot.forgotten.fetch_add(1, Ordering::AcqRel);
+            slot.known.store(None);
+        }
     }
 }

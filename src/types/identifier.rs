@@ -207,6 +207,23 @@ impl FromStr for RoleName {
 identifier!(@common RoleName, "role");
 
 impl SchemaName {
+    /// The name of a schema that others have made, which may be anything that Postgres takes.
+    ///
+    /// # Errors
+    ///
+    /// When it is empty, too long or holds a NUL character.
+    pub fn existing(text: &str) -> Result<Self, IdentifierError> {
+        match text.len() {
+            0 => Err(IdentifierError::Empty { max: Self::MAX_LEN }),
+            len if len > Self::MAX_LEN => Err(IdentifierError::TooLong {
+                len,
+                max: Self::MAX_LEN,
+            }),
+            _ if text.contains('\0') => Err(IdentifierError::BadCharacter('\0')),
+            _ => Ok(Self(text.into())),
+        }
+    }
+
     /// The name as a quoted SQL identifier.
     #[must_use]
     pub fn quoted(&self) -> String {

@@ -6,8 +6,10 @@
     reason = "a failed helper should fail the test"
 )]
 
+mod client;
 mod command;
 mod config_errors;
+mod dialect;
 mod failure;
 mod identity;
 mod isolation;

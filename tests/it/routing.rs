@@ -196,12 +196,17 @@ async fn nothing_but_the_authority_chooses_the_tenant() {
         "X-HTTP-Host-Override: cliente2.localhost",
         "X-Forwarded-Server: cliente2.localhost",
         "X-Tenant: cliente2",
-        "Accept-Profile: cliente2",
     ] {
         is_of("cliente", &get_with(&street, path, &[forwarded.as_bytes(), host]).await);
         let alone = get_with(&street, path, &[forwarded.as_bytes()]).await;
         is_refused(&alone, "host_missing");
     }
+    let profile = get_with(&street, path, &[b"Accept-Profile: cliente2", host]).await;
+    assert_eq!(
+        (profile.status, profile.code().as_str()),
+        (406, "PGRST106"),
+        "{profile:?}"
+    );
     // Case 4.
     for target in [
         format!("http://cliente.localhost{path}"),

@@ -1,0 +1,247 @@
+//! The rows of a statement, as they come, to the body of an answer.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::encode::JsonRows;
+use crate::error::Error;
+use crate::pool::{Done, Row, Rows as TakesRows};
+use crate::query::Plan;
+use crate::query::plan::Rows;
+
+/// Takes the rows of a plan's statement.
+pub(super) struct Collector<'p> {
+    plan: &'p Plan,
+    json: JsonRows,
+    /// Everything that is not encoded here.
+    out: Vec<u8>,
+    /// Rows of [`Rows::Text`], unless they become CSV.
+    pub(super) texts: Vec<Vec<Option<String>>>,
+    csv: bool,
+    limit: usize,
+    checks: Checks,
+    pub(super) count: u64,
+    pub(super) total: Option<u64>,
+    pub(super) created: u64,
+    pub(super) failure: Option<Error>,
+}
+
+/// What must hold for a transaction to be committed.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Checks {
+    /// There is one row.
+    pub(super) singular: bool,
+    /// There are no more rows than this.
+    pub(super) most: Option<u64>,
+}
+
+impl<'p> Collector<'p> {
+    /// For an answer of no more than `limit` bytes.
+    pub(super) fn new(plan: &'p Plan, csv: bool, limit: usize, checks: Checks) -> Self {
+        let columns = Arc::clone(&plan.columns);
+        Self {
+            plan,
+            json: if plan.rows == Rows::Values {
+                JsonRows::values(columns, 0)
+            } else {
+                JsonRows::new(columns, 0)
+            },
+            out: Vec::new(),
+            texts: Vec::new(),
+            csv,
+            limit,
+            checks,
+            count: 0,
+            total: None,
+            created: 0,
+            failure: None,
+        }
+    }
+
+    /// The body; a single row without the list around it if it is to stand alone.
+    pub(super) fn body(self, alone: bool) -> Bytes {
+        match self.plan.rows {
+            Rows::Objects | Rows::Values if alone => self.json.finish_single(),
+            Rows::Objects | Rows::Values => self.json.finish(),
+            Rows::Whole if alone => match self.out.len() {
+                0 => Bytes::from_static(b"null"),
+                _ => Bytes::from(self.out).slice(1..),
+            },
+            Rows::Whole => {
+                let mut list = self.out;
+                match list.first_mut() {
+                    Some(first) => *first = b'[',
+                    None => list.push(b'['),
+                }
+                list.push(b']');
+                Bytes::from(list)
+            }
+            Rows::Text if self.csv => {
+                let names = self.plan.output_columns.iter().map(|column| Some(&*column.name));
+                let mut document = Vec::with_capacity(self.out.len() + 64);
+                // Without a row there is nothing to head.
+                if self.count > 0 {
+                    csv_line(names, &mut document);
+                }
+                if self.out.is_empty() {
+                    document.push(b'\n');
+                }
+                document.extend_from_slice(&self.out);
+                Bytes::from(document)
+            }
+            Rows::Text | Rows::Document | Rows::Number | Rows::Lines | Rows::Nothing => Bytes::from(self.out),
+        }
+    }
+
+    fn take(&mut self, row: Row<'_>) -> Result<(), Error> {
+        let plan = self.plan;
+        let width = plan.columns.len();
+        match plan.rows {
+            Rows::Objects | Rows::Values | Rows::Text | Rows::Whole => {
+                let width = if plan.rows == Rows::Whole { 1 } else { width };
+                if !self.extras(row, width) {
+                    return Ok(());
+                }
+                self.count += 1;
+                match plan.rows {
+                    Rows::Whole => {
+                        self.out.push(b',');
+                        self.out
+                            .extend_from_slice(row.values().next().flatten().unwrap_or(b"null"));
+                    }
+                    Rows::Text if self.csv => {
+                        self.out.push(b'\n');
+                        let values = row.values().take(width);
+                        csv_line(
+                            values.map(|value| value.and_then(|v| std::str::from_utf8(v).ok())),
+                            &mut self.out,
+                        );
+                    }
+                    Rows::Text => {
+                        let text = |value: &[u8]| String::from_utf8_lossy(value).into_owned();
+                        self.out.resize(
+                            self.out.len() + row.values().take(width).flatten().map(<[u8]>::len).sum::<usize>(),
+                            0,
+                        );
+                        self.texts
+                            .push(row.values().take(width).map(|value| value.map(text)).collect());
+                    }
+                    _ => self.json.row(row.values().take(width))?,
+                }
+            }
+            Rows::Document => {
+                let mut values = row.values();
+                self.out = values.next().flatten().unwrap_or_default().to_vec();
+                self.count = number(values.next().flatten());
+                self.total = plan.tells_total.then(|| number(values.next().flatten()));
+            }
+            Rows::Number => {
+                let mut values = row.values();
+                self.count = number(values.next().flatten());
+                self.total = plan.tells_total.then(|| number(values.next().flatten()));
+                if plan.tells_created {
+                    self.created = number(values.next().flatten());
+                }
+            }
+            Rows::Lines => {
+                self.count += 1;
+                self.out
+                    .extend_from_slice(row.values().next().flatten().unwrap_or_default());
+                self.out.push(b'\n');
+            }
+            Rows::Nothing => {
+                self.count += 1;
+                if plan.tells_created && row.values().next().flatten() == Some(&[1]) {
+                    self.created += 1;
+                }
+            }
+        }
+        if self.out.len().max(self.json.len()) > self.limit {
+            return Err(Error::ResponseTooLarge { limit: self.limit });
+        }
+        Ok(())
+    }
+
+    /// What stands behind the columns of a row; whether there is a row at all.
+    fn extras(&mut self, row: Row<'_>, width: usize) -> bool {
+        if self.plan.tells_created && row.values().nth(width).flatten() == Some(&[1]) {
+            self.created += 1;
+        }
+        if !self.plan.tells_total {
+            return true;
+        }
+        let mut values = row.values().skip(width);
+        let present = values.next().flatten() == Some(&[1]);
+        self.total = Some(number(values.next().flatten()));
+        present
+    }
+}
+
+impl TakesRows for Collector<'_> {
+    fn row(&mut self, row: Row<'_>) -> ControlFlow<()> {
+        match self.take(row) {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(error) => {
+                self.failure = Some(error);
+                ControlFlow::Break(())
+            }
+        }
+    }
+
+    fn finish(&mut self, done: &Done) -> ControlFlow<()> {
+        if self.plan.rows == Rows::Nothing {
+            self.count = self.count.max(done.affected);
+        }
+        self.failure = self.checks.failed(self.count);
+        match self.failure {
+            Some(_) => ControlFlow::Break(()),
+            None => ControlFlow::Continue(()),
+        }
+    }
+}
+
+impl Checks {
+    /// Whether something has to be known before the transaction may be committed.
+    pub(super) fn are_any(self) -> bool {
+        self.singular || self.most.is_some()
+    }
+
+    pub(super) fn failed(self, count: u64) -> Option<Error> {
+        match self.most {
+            _ if self.singular && count != 1 => Some(Error::NotSingular(count)),
+            Some(most) if count > most => Some(Error::TooManyAffected(count)),
+            _ => None,
+        }
+    }
+}
+
+/// A `bigint` that counts something.
+fn number(value: Option<&[u8]>) -> u64 {
+    let bytes = value.and_then(|value| value.try_into().ok());
+    bytes.map_or(0, |bytes| u64::try_from(i64::from_be_bytes(bytes)).unwrap_or(0))
+}
+
+/// One line without its end (RFC 4180). NULL is nothing, and so an empty text is quoted.
+fn csv_line<'v>(values: impl Iterator<Item = Option<&'v str>>, out: &mut Vec<u8>) {
+    for (at, value) in values.enumerate() {
+        if at > 0 {
+            out.push(b',');
+        }
+        let Some(value) = value else { continue };
+        let plain = |byte: u8| !matches!(byte, b'"' | b',' | b'(' | b')' | b'\\') && !byte.is_ascii_whitespace();
+        if !value.is_empty() && value.bytes().all(plain) {
+            out.extend_from_slice(value.as_bytes());
+            continue;
+        }
+        out.push(b'"');
+        for byte in value.bytes() {
+            if byte == b'"' {
+                out.push(b'"');
+            }
+            out.push(byte);
+        }
+        out.push(b'"');
+    }
+}
