@@ -9,9 +9,9 @@ use serde_json::json;
 
 use rowhouse::catalog::{Catalog, Loaded};
 use rowhouse::query::plan::{self, Context, Delivery};
-use rowhouse::query::{Purpose, Query};
+use rowhouse::query::{Plans, Purpose, Query};
 
-criterion_group!(benches, parse, plan);
+criterion_group!(benches, parse, plan, cached);
 criterion_main!(benches);
 
 fn parse(criterion: &mut Criterion) {
@@ -50,6 +50,38 @@ fn plan(criterion: &mut Criterion) {
             bencher.iter(|| {
                 plan::read(&context, black_box(&query), relation, Delivery::Json, None)
                     .expect("all names are in the catalog")
+            });
+        });
+    }
+    group.finish();
+}
+
+/// Query string to statement and parameters, when another request has asked for the same before.
+fn cached(criterion: &mut Criterion) {
+    let catalog = catalog();
+    let context = Context {
+        catalog: &catalog,
+        schema: "acme",
+        max_rows: Some(1000),
+        aggregates: false,
+        legacy_names: true,
+        zoned: false,
+    };
+    let relation = plan::relation(&context, "mylist").expect("it is in the catalog");
+    let plans = Plans::new();
+    let mut group = criterion.benchmark_group("query/cached");
+    for (name, query_string) in [
+        ("1_filter", ONE_FILTER),
+        ("8_filters", EIGHT_FILTERS),
+        ("2_embeds", TWO_EMBEDS),
+    ] {
+        group.bench_function(name, |bencher| {
+            bencher.iter(|| {
+                let query = Query::parse(black_box(query_string), Purpose::Relation).expect("the dialect");
+                let plan = plans
+                    .read(&context, 0, &query, relation, Delivery::Json, None)
+                    .expect("all names are in the catalog");
+                plan.params(&query, None)
             });
         });
     }

@@ -15,6 +15,8 @@ pub struct Description<'a> {
     pub relations: Vec<&'a Relation>,
     /// The functions to show.
     pub functions: Vec<&'a Function>,
+    /// The schema of the tenant's own types.
+    pub schema: &'a str,
     /// `http` or `https`.
     pub scheme: &'a str,
     /// The host, with its port where it has one.
@@ -171,6 +173,9 @@ impl Description<'_> {
             property["default"] = default;
         }
         if !column.labels.is_empty() {
+            if !column.base_type.contains('.') {
+                property["format"] = format!("{}.{}", self.schema, column.base_type).into();
+            }
             property["enum"] = json!(column.labels);
         }
         if let Some(length) = column.max_length {

@@ -9,6 +9,7 @@
 
 use std::collections::HashMap;
 use std::hash::BuildHasher;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use foldhash::fast::RandomState;
@@ -385,9 +386,13 @@ pub enum RelationKind {
 #[derive(Default, Debug)]
 pub struct Store {
     hasher: RandomState,
-    /// By hash; several only when two different structures collide.
-    catalogs: Mutex<HashMap<u64, Vec<Weak<Catalog>>>>,
+    /// By hash, each with its number; several only when two different structures collide.
+    catalogs: Mutex<Known>,
+    /// How many catalogs there have been.
+    count: AtomicU64,
 }
+
+type Known = HashMap<u64, Vec<(Weak<Catalog>, u64)>>;
 
 impl Store {
     /// A store without catalogs.
@@ -396,28 +401,30 @@ impl Store {
         Self::default()
     }
 
-    /// The one `Arc` for this structure: an existing one if any tenant holds an equal catalog, otherwise a new one.
+    /// The one `Arc` for this structure: an existing one if any tenant holds an equal catalog, otherwise a new one. With it
+    /// comes its number, which no other catalog has had or will have.
     #[must_use]
-    pub fn intern(&self, catalog: Catalog) -> Arc<Catalog> {
+    pub fn intern(&self, catalog: Catalog) -> (Arc<Catalog>, u64) {
         let hash = self.hasher.hash_one(&catalog);
         let mut catalogs = self.lock();
         // Over all entries, because nothing else would ever visit a structure that no tenant has any more. Catalogs
         // are loaded at start and after migrations, so the walk is not on the request path.
         catalogs.retain(|_, same_hash| {
-            same_hash.retain(|catalog| catalog.strong_count() > 0);
+            same_hash.retain(|(catalog, _)| catalog.strong_count() > 0);
             !same_hash.is_empty()
         });
         let same_hash = catalogs.entry(hash).or_default();
         if let Some(known) = same_hash
             .iter()
-            .filter_map(Weak::upgrade)
-            .find(|known| **known == catalog)
+            .filter_map(|(known, number)| Some((known.upgrade()?, *number)))
+            .find(|(known, _)| **known == catalog)
         {
             return known;
         }
         let catalog = Arc::new(catalog);
-        same_hash.push(Arc::downgrade(&catalog));
-        catalog
+        let number = self.count.fetch_add(1, Ordering::Relaxed);
+        same_hash.push((Arc::downgrade(&catalog), number));
+        (catalog, number)
     }
 
     /// How many different structures are in use.
@@ -426,7 +433,7 @@ impl Store {
         self.lock()
             .values()
             .flatten()
-            .filter(|catalog| catalog.strong_count() > 0)
+            .filter(|(catalog, _)| catalog.strong_count() > 0)
             .count()
     }
 
@@ -437,7 +444,7 @@ impl Store {
     }
 
     /// A panic while the lock was held leaves at worst a dead entry, so a poisoned lock is as good as any.
-    fn lock(&self) -> MutexGuard<'_, HashMap<u64, Vec<Weak<Catalog>>>> {
+    fn lock(&self) -> MutexGuard<'_, Known> {
         self.catalogs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -460,10 +467,13 @@ mod tests {
     #[test]
     fn equal_structures_share_one_arc_and_different_ones_do_not() {
         let store = Store::new();
-        let first = store.intern(catalog("id"));
-        assert!(Arc::ptr_eq(&first, &store.intern(catalog("id"))));
-        let other = store.intern(catalog("key"));
+        let (first, number) = store.intern(catalog("id"));
+        let (again, same_number) = store.intern(catalog("id"));
+        assert!(Arc::ptr_eq(&first, &again));
+        assert_eq!(number, same_number);
+        let (other, other_number) = store.intern(catalog("key"));
         assert!(!Arc::ptr_eq(&first, &other));
+        assert_ne!(number, other_number);
         assert_eq!(store.len(), 2);
     }
 

@@ -24,6 +24,7 @@ use crate::embedded;
 use crate::embedded::Postgres;
 use crate::metrics::Metrics;
 use crate::pool::{Cluster, Credentials, Pools, Startup};
+use crate::query::Plans;
 use crate::router::Ports;
 use crate::server::tls::CertificateStore;
 use crate::server::{Limits, Listener, ListenerError, Shutdown, Signals, tls};
@@ -31,6 +32,7 @@ use crate::service::Service;
 use crate::tenant::{Onboarder, Registry};
 use crate::types::ClusterId;
 
+mod notices;
 mod server;
 
 use self::server::Server;
@@ -203,6 +205,7 @@ impl Edge {
             registry: Arc::clone(&registry),
             pools: Arc::clone(&pools),
             catalogs: catalog::Store::new(),
+            plans: Plans::new(),
             metrics: Arc::clone(&metrics),
             ports: Ports::new(own_ports.into_iter().flatten().chain(public_ports)),
             server_key: config.server.jwt_secret.clone().or(options.jwt_secret),
@@ -248,6 +251,13 @@ impl Edge {
             metrics,
             service: Arc::clone(&service),
         };
+        for cluster in clusters.values() {
+            background.spawn(notices::listen(
+                Arc::clone(cluster),
+                Arc::clone(&registry),
+                stop.clone(),
+            ));
+        }
         let grace = config.server.grace;
         let first = Arc::new(Notify::new());
         background.spawn(reloader.run(config, changed, shutdown.clone(), stop.clone(), Arc::clone(&first)));

@@ -1,14 +1,15 @@
 //! One Postgres endpoint: its budget of connections, and how one is opened, cancelled and closed.
 
 use std::fmt;
+use std::future::poll_fn;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_postgres::error::SqlState;
-use tokio_postgres::{CancelToken, Client, NoTls};
+use tokio_postgres::{AsyncMessage, CancelToken, Client, NoTls};
 use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
 
@@ -53,6 +54,15 @@ pub struct ClusterState {
     pub in_use: u32,
     /// Requests that wait for one.
     pub waiting: usize,
+}
+
+/// A notification (manual, NOTIFY).
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Notice {
+    /// The channel.
+    pub channel: Box<str>,
+    /// What was said.
+    pub payload: String,
 }
 
 /// One permitted backend connection. Owned by the task that drives the socket, and given back when that is closed.
@@ -165,6 +175,52 @@ impl Cluster {
             }
             drop(slot);
         });
+        Ok(client)
+    }
+
+    /// Opens a connection beside the budget and listens to `channels` on it for as long as the client lives; what is
+    /// notified goes to `notices`, which ends when the connection does.
+    ///
+    /// # Errors
+    ///
+    /// Those of connecting, and [`Error::Database`].
+    pub async fn listen(
+        &self,
+        startup: &Startup,
+        channels: &[&str],
+        notices: mpsc::Sender<Notice>,
+    ) -> Result<Client, Error> {
+        let connecting = async {
+            let socket = Socket::connect(&self.endpoint)
+                .await
+                .map_err(|error| Error::ClusterDown(error.into()))?;
+            startup
+                .config(&self.endpoint)
+                .connect_raw(socket, NoTls)
+                .await
+                .map_err(classify)
+        };
+        let (client, mut connection) = timeout(CONNECT_TIMEOUT, connecting)
+            .await
+            .map_err(|_| Error::ConnectTimeout(CONNECT_TIMEOUT))??;
+        self.tasks.spawn(async move {
+            // Ends with an error or without: whoever listens sees that it has ended.
+            while let Some(Ok(message)) = poll_fn(|context| connection.poll_message(context)).await {
+                if let AsyncMessage::Notification(notification) = message {
+                    let notice = Notice {
+                        channel: notification.channel().into(),
+                        payload: notification.payload().into(),
+                    };
+                    // A full queue holds a notice already that leads to the same.
+                    let _ = notices.try_send(notice);
+                }
+            }
+        });
+        let listen: Vec<String> = channels.iter().map(|channel| format!("LISTEN {channel}")).collect();
+        client
+            .batch_execute(&listen.join("; "))
+            .await
+            .map_err(Error::of_statement)?;
         Ok(client)
     }
 

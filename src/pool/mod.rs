@@ -20,7 +20,7 @@ mod session;
 mod socket;
 mod tenant_pool;
 
-pub use cluster::{Cluster, ClusterState};
+pub use cluster::{Cluster, ClusterState, Notice};
 pub use connect::Startup;
 pub use credentials::{Credentials, Passwords};
 pub use error::Error;

@@ -8,6 +8,7 @@
 //! have meant by a name that is not there. What is not of the dialect is refused with the part that was not understood.
 
 mod body;
+mod cache;
 mod error;
 mod filter;
 mod hint;
@@ -20,6 +21,7 @@ mod tree;
 mod types;
 
 pub use body::{Body, BodyFormat};
+pub use cache::Plans;
 pub use error::{Candidate, Error};
 pub use filter::array;
 pub use media::MediaType;
@@ -43,7 +45,7 @@ mod tests {
     use super::*;
 
     /// The to-do list, with places for its entries, people who share them, and a function of each.
-    fn catalog() -> Catalog {
+    pub(super) fn catalog() -> Catalog {
         let relation = |oid: u32, name: &str, kind: &str| json!({ "oid": oid, "name": name, "own": true, "kind": kind, "security": false, "comment": null, "changes": 0 });
         let column = |relation: u32, number: i16, name: &str, type_name: &str, oid: u32| {
             let base = type_name.split('(').next().unwrap();

@@ -165,7 +165,10 @@ impl Service {
         let (delivery, media) = chosen;
         let delivery = if head { Delivery::Number } else { delivery };
         let started = Instant::now();
-        let plan = plan::read(&context, &query, relation, delivery, asked.preferences.count)?;
+        let number = asked.structure.number;
+        let plan = self
+            .plans
+            .read(&context, number, &query, relation, delivery, asked.preferences.count)?;
         asked.timings.add(Phase::Plan, started);
         asked.check_preferences()?;
         let singular = matches!(media, MediaType::Singular { .. });
@@ -437,6 +440,7 @@ impl Service {
             catalog,
             relations,
             functions,
+            schema: asked.context().schema,
             scheme: url.as_ref().and_then(http::Uri::scheme_str).unwrap_or(asked.scheme),
             host: &host,
             base_path: url.as_ref().map_or("/api/", |url| match url.path() {

@@ -25,7 +25,7 @@ use crate::metrics::Metrics;
 use crate::pages;
 use crate::pool::{Access, Call, End, Pools, Step, Transaction};
 use crate::query::plan::{Context, Delivery};
-use crate::query::{Plan, Query, plan};
+use crate::query::{Plan, Plans, Query, plan};
 use crate::response;
 use crate::response::Problem;
 use crate::router;
@@ -58,6 +58,8 @@ pub struct Service {
     pub pools: Arc<Pools>,
     /// Their catalogs, one per structure.
     pub catalogs: catalog::Store,
+    /// Plans of reads, those of alike tenants shared.
+    pub plans: Plans,
     /// What is counted.
     pub metrics: Arc<Metrics>,
     /// The ports that may stand in `Host`.
@@ -218,7 +220,9 @@ impl Service {
         };
         let relation = plan::relation(&context, name)?;
         let query = views::list_query(relation, &page);
-        let plan = plan::read(&context, &query, relation, Delivery::Text, None)?;
+        let plan = self
+            .plans
+            .read(&context, structure.number, &query, relation, Delivery::Text, None)?;
         let rows = self.texts(tenant, &query, &plan, &caller).await?;
         let html = views::list(catalog, &plan, name, tenant, host, rows, &page);
         Ok(response::html(StatusCode::OK, html))

@@ -86,8 +86,16 @@ struct Slot {
     known: ArcSwapOption<Structure>,
     /// Held while it is loaded, so that a hundred first requests load it once.
     loading: Mutex<()>,
-    /// How often it was to be forgotten: what was loaded before the last time is not kept.
+    /// How often it was to be forgotten.
     forgotten: AtomicU64,
+    /// The value of `forgotten` when what is known was asked for: if it is less, that is to be read again.
+    known_at: AtomicU64,
+}
+
+impl Slot {
+    fn is_fresh(&self) -> bool {
+        self.known_at.load(Ordering::Acquire) == self.forgotten.load(Ordering::Acquire)
+    }
 }
 
 /// What a schema of a tenant holds, and how its roles are set up.
@@ -95,6 +103,8 @@ struct Slot {
 pub struct Structure {
     /// Relations and functions, shared by all tenants that have the same.
     pub catalog: Arc<Catalog>,
+    /// The number of that catalog.
+    pub number: u64,
     roles: Box<[RoleSetting]>,
 }
 
@@ -306,20 +316,23 @@ impl Tenant {
         store: &catalog::Store,
     ) -> Result<Arc<Structure>, CatalogError> {
         let slot = &self.structures[at];
-        if let Some(known) = slot.known.load_full() {
-            return Ok(known);
-        }
-        let _loading = slot.loading.lock().await;
-        if let Some(known) = slot.known.load_full() {
+        let known = slot.known.load_full();
+        let _loading = match known {
+            Some(known) if slot.is_fresh() => return Ok(known),
+            // While one request reads it again, the others are served what was known.
+            Some(known) => match slot.loading.try_lock() {
+                Ok(loading) => loading,
+                Err(_) => return Ok(known),
+            },
+            None => slot.loading.lock().await,
+        };
+        if let Some(known) = slot.known.load_full().filter(|_| slot.is_fresh()) {
             return Ok(known);
         }
         let forgotten = slot.forgotten.load(Ordering::Acquire);
         let structure = Arc::new(self.load(at, pools, store).await?);
         slot.known.store(Some(Arc::clone(&structure)));
-        // Compared after it was stored: whoever forgets counts first, so that one of both sees the other.
-        if slot.forgotten.load(Ordering::Acquire) != forgotten {
-            slot.known.store(None);
-        }
+        slot.known_at.store(forgotten, Ordering::Release);
         Ok(structure)
     }
 
@@ -351,17 +364,18 @@ impl Tenant {
             .await?;
         lease.finish();
         let loaded = loaded.transpose()?.unwrap_or_default();
+        let (catalog, number) = store.intern(loaded.catalog);
         Ok(Structure {
-            catalog: store.intern(loaded.catalog),
+            catalog,
+            number,
             roles: loaded.roles,
         })
     }
 
-    /// Forgets what its schemas hold; the next request loads it again.
-    pub(crate) fn forget_catalog(&self) {
+    /// Has what its schemas hold read again by the next request.
+    pub fn forget_catalog(&self) {
         for slot in &self.structures {
             slot.forgotten.fetch_add(1, Ordering::AcqRel);
-            slot.known.store(None);
         }
     }
 }

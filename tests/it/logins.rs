@@ -112,7 +112,7 @@ async fn passwords_of_tenants_come_from_the_edges_own_and_change_with_it() {
 /// What `pg_stat_activity` shows of the edge's tenants: application and login, sorted.
 async fn logins(superuser: &tokio_postgres::Client) -> Vec<String> {
     const ASK: &str = "SELECT DISTINCT application_name || ' as ' || usename FROM pg_stat_activity \
-        WHERE application_name LIKE 'rowhouse/%' ORDER BY 1";
+        WHERE application_name LIKE 'rowhouse/%' AND application_name <> 'rowhouse/notices' ORDER BY 1";
     let rows = superuser.query(ASK, &[]).await.unwrap();
     rows.iter().map(|row| row.get(0)).collect()
 }

@@ -18,6 +18,7 @@ mod onboarding;
 mod pages;
 mod pools;
 mod problems;
+mod reload;
 mod requests;
 mod routing;
 mod embedded;

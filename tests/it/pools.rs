@@ -12,9 +12,10 @@ use tokio_postgres::Client;
 
 use crate::support::{EXAMPLE, Street, until};
 
-/// The edge's backends as the server counts them.
+/// The edge's backends as the server counts them, but for the one that listens to notifications.
 async fn backends(superuser: &Client) -> i64 {
-    const COUNT: &str = "SELECT count(*) FROM pg_stat_activity WHERE usename LIKE 'rowhouse%'";
+    const COUNT: &str = "SELECT count(*) FROM pg_stat_activity \
+        WHERE usename LIKE 'rowhouse%' AND application_name <> 'rowhouse/notices'";
     superuser.query_one(COUNT, &[]).await.unwrap().get(0)
 }
 
