@@ -62,3 +62,22 @@ INSERT INTO mylist (text, checkbox, created, due, tags, details) VALUES
 ('Comprar panetone antes que acabe', false, now() - interval '1 day 3 hours 23 minutes', current_date + 9, '{compras}', '{}'),
 ('Avisar o grupo do futebol que não vou ⚽', false, now() - interval '6 hours 14 minutes', current_date, '{lazer}', '{}'),
 ('Respirar', false, now() - interval '41 minutes', NULL, '{}', '{}');
+
+INSERT INTO steps (item, text, done)
+SELECT mylist.id, step.text, step.done FROM (VALUES
+    (1, 'Planejar o feriado em Ilhabela 🏝️', 'Pagar o sinal da pousada', true),
+    (2, 'Planejar o feriado em Ilhabela 🏝️', 'Reservar a balsa', false),
+    (3, 'Planejar o feriado em Ilhabela 🏝️', 'Ver a previsão do tempo', false),
+    (4, 'Trocar o pneu antes da viagem', 'Pedir três orçamentos', true),
+    (5, 'Trocar o pneu antes da viagem', 'Calibrar', false),
+    (6, 'Preparar a apresentação de quinta', 'Mandar para a Júlia revisar', false)
+) AS step (place, item, text, done) JOIN mylist ON mylist.text = step.item ORDER BY step.place;
+
+INSERT INTO people (name, phone) VALUES ('Caio', '(11) 5550-0101'), ('Lívia', '(11) 5550-0117'), ('Júlia', NULL);
+
+INSERT INTO mylist_people (item, person)
+SELECT mylist.id, link.person FROM (VALUES
+    ('Planejar o feriado em Ilhabela 🏝️', 'Caio'),
+    ('Planejar o feriado em Ilhabela 🏝️', 'Lívia'),
+    ('Preparar a apresentação de quinta', 'Júlia')
+) AS link (item, person) JOIN mylist ON mylist.text = link.item;

@@ -233,7 +233,7 @@ async fn a_reload_brings_new_migrations_to_tenants_that_are_served() {
         let path = "/api/mylist?select=priority";
         assert_eq!(street.get("cliente2.localhost", path).await.status, 400);
         street.write_migration("shared/V2__motto.sql", "CREATE TABLE motto (id int PRIMARY KEY)");
-        street.write_migration("tenant/V3__priority.sql", "ALTER TABLE mylist ADD priority int");
+        street.write_migration("tenant/V4__priority.sql", "ALTER TABLE mylist ADD priority int");
         // A change of files right behind it must not make the edge forget that all tenants are to be looked at.
         street.edge().reload();
         street.write("acme.toml", &tenant("acme"));
@@ -245,7 +245,7 @@ async fn a_reload_brings_new_migrations_to_tenants_that_are_served() {
             assert_eq!(street.get(host, "/api/motto").await.body, "[]");
         }
         // One that fails changes nothing for anybody.
-        street.write_migration("tenant/V4__broken.sql", "ALTER TABLE nothing ADD priority int");
+        street.write_migration("tenant/V5__broken.sql", "ALTER TABLE nothing ADD priority int");
         street.edge().reload();
         sleep(Duration::from_millis(500)).await;
         for host in ["cliente.localhost", "cliente2.localhost"] {
