@@ -63,10 +63,11 @@ fn take(cluster: &Cluster, registry: &Registry, notices: &[Notice]) {
         .iter()
         .filter(|notice| notice.payload != "reload config")
         .collect();
-    let named: Option<Vec<TenantId>> = told.iter().map(|notice| notice.payload.parse().ok()).collect();
+    let known = |notice: &&Notice| notice.payload.parse().ok().filter(|tenant| registry.tenant(tenant).is_some());
+    let named: Option<Vec<TenantId>> = told.iter().map(known).collect();
     match named {
         Some(tenants) => {
-            for tenant in tenants.iter().filter(|tenant| registry.tenant(tenant).is_some()) {
+            for tenant in &tenants {
                 forget(cluster, registry, Some(tenant));
             }
         }

@@ -25,7 +25,7 @@ pub use cache::Plans;
 pub use error::{Candidate, Error};
 pub use filter::array;
 pub use media::MediaType;
-pub use parse::{Purpose, Query, encoded, key_filter};
+pub use parse::{Purpose, Query, canonical, encoded, key_filter};
 pub use plan::{OutputColumn, Plan};
 pub use preferences::{Count, Handling, Honoured, Missing, Preferences, Resolution, Return, TransactionEnd};
 pub use sql::{RESPONSE_SETTINGS, call_without_arguments};

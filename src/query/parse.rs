@@ -16,8 +16,6 @@ pub struct Query {
     pub(super) values: Vec<String>,
     /// What is neither of the dialect's own nor a filter: the arguments of a function.
     pub(super) arguments: Vec<(String, String)>,
-    /// Every parameter, decoded, as it was sent.
-    pub(super) parameters: Vec<(String, String)>,
 }
 
 /// What is asked for, without values.
@@ -201,7 +199,6 @@ impl Query {
             };
             let (name, value) = (decode(name)?, decode(value)?);
             query.parameter(&name, &value, &mut select, purpose)?;
-            query.parameters.push((name, value));
         }
         query.shape.select_all = select
             .as_ref()
@@ -325,22 +322,25 @@ impl Query {
         self.shape.ranges.iter().any(|(path, _)| path.is_empty())
     }
 
-    /// The query string with its parameters sorted by name, percent-encoded: the same for all that ask the same.
-    #[must_use]
-    pub fn canonical(&self) -> String {
-        let mut parameters: Vec<_> = self.parameters.iter().collect();
-        parameters.sort_by(|a, b| a.0.cmp(&b.0));
-        let mut text = String::new();
-        for (name, value) in parameters {
-            if !text.is_empty() {
-                text.push('&');
-            }
-            encode(name, &mut text);
-            text.push('=');
-            encode(value, &mut text);
+}
+
+/// A query string with its parameters sorted by name, percent-encoded: the same for all that ask the same.
+#[must_use]
+pub fn canonical(query_string: &str) -> String {
+    let pairs = query_string.split('&').filter_map(|parameter| parameter.split_once('='));
+    let decoded = pairs.filter_map(|(name, value)| Some((decode(name).ok()?, decode(value).ok()?)));
+    let mut parameters: Vec<_> = decoded.collect();
+    parameters.sort_by(|a, b| a.0.cmp(&b.0));
+    let mut text = String::new();
+    for (name, value) in parameters {
+        if !text.is_empty() {
+            text.push('&');
         }
-        text
+        encode(&name, &mut text);
+        text.push('=');
+        encode(&value, &mut text);
     }
+    text
 }
 
 /// `column=eq.value`, percent-encoded: the filter that finds a row by its key.

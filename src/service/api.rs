@@ -179,7 +179,7 @@ impl Service {
         let (_, offset) = query.range();
         out_of_range(offset, outcome.total)?;
         let explains = plan.rows == Rows::Lines;
-        let canonical = query.canonical();
+        let canonical = query::canonical(asked.parts.uri.query().unwrap_or_default());
         let location = if canonical.is_empty() {
             String::new()
         } else {
