@@ -63,7 +63,13 @@ fn take(cluster: &Cluster, registry: &Registry, notices: &[Notice]) {
         .iter()
         .filter(|notice| notice.payload != "reload config")
         .collect();
-    let known = |notice: &&Notice| notice.payload.parse().ok().filter(|tenant| registry.tenant(tenant).is_some());
+    let known = |notice: &&Notice| {
+        notice
+            .payload
+            .parse()
+            .ok()
+            .filter(|tenant| registry.tenant(tenant).is_some())
+    };
     let named: Option<Vec<TenantId>> = told.iter().map(known).collect();
     match named {
         Some(tenants) => {

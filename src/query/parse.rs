@@ -321,13 +321,14 @@ impl Query {
     pub(super) fn is_ranged(&self) -> bool {
         self.shape.ranges.iter().any(|(path, _)| path.is_empty())
     }
-
 }
 
 /// A query string with its parameters sorted by name, percent-encoded: the same for all that ask the same.
 #[must_use]
 pub fn canonical(query_string: &str) -> String {
-    let pairs = query_string.split('&').filter_map(|parameter| parameter.split_once('='));
+    let pairs = query_string
+        .split('&')
+        .filter_map(|parameter| parameter.split_once('='));
     let decoded = pairs.filter_map(|(name, value)| Some((decode(name).ok()?, decode(value).ok()?)));
     let mut parameters: Vec<_> = decoded.collect();
     parameters.sort_by(|a, b| a.0.cmp(&b.0));
