@@ -71,7 +71,7 @@ fn remembered(criterion: &mut Criterion) {
 
 fn verifier(key: &Key) -> Verifier {
     let tenant: TenantId = "acme".parse().expect("an id");
-    Verifier::new(key, &tenant, None, "$.role")
+    Verifier::new(key, &tenant, None, &"$.role".parse().expect("a path"))
 }
 
 /// What signs, and what a tenant has to verify that.

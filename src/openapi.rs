@@ -2,6 +2,8 @@
 //!
 //! Pure: from the catalog, and which of its relations and functions a role may use, to JSON.
 
+use std::fmt::Write as _;
+
 use serde_json::{Map, Value, json};
 
 use crate::catalog::{Argument, Catalog, Column, Function, Link, Relation, Volatility};
@@ -113,7 +115,12 @@ impl Description<'_> {
     #[must_use]
     pub fn v3(&self) -> Value {
         let (title, description) = self.title();
-        let mut components = json!({ "schemas": self.definitions(), "parameters": self.parameters_v3() });
+        let schemas: Map<_, _> = self
+            .definitions()
+            .into_iter()
+            .map(|(key, schema)| (component(&key), schema))
+            .collect();
+        let mut components = json!({ "schemas": schemas, "parameters": self.parameters_v3() });
         if self.security {
             components["securitySchemes"] =
                 json!({ "JWT": { "type": "http", "scheme": "bearer", "bearerFormat": "JWT" } });
@@ -246,7 +253,7 @@ impl Description<'_> {
             let name = &relation.name;
             let body = json!({
                 "name": name, "description": name, "required": false, "in": "body",
-                "schema": { "$ref": format!("#/definitions/{name}") },
+                "schema": { "$ref": format!("#/definitions/{}", pointer(name)) },
             });
             all.insert(format!("body.{name}"), body);
             for column in &relation.columns {
@@ -272,7 +279,7 @@ impl Description<'_> {
             let operation = |parameters: Vec<String>, status: &str, description: &str| {
                 let refs: Vec<Value> = parameters
                     .iter()
-                    .map(|parameter| json!({ "$ref": format!("#/parameters/{parameter}") }))
+                    .map(|parameter| json!({ "$ref": format!("#/parameters/{}", pointer(parameter)) }))
                     .collect();
                 let mut operation = json!({
                     "tags": [name],
@@ -293,7 +300,7 @@ impl Description<'_> {
             let mut get = operation(read, "206", "Partial Content");
             get["responses"]["200"] = json!({
                 "description": "OK",
-                "schema": { "type": "array", "items": { "$ref": format!("#/definitions/{name}") } },
+                "schema": { "type": "array", "items": { "$ref": format!("#/definitions/{}", pointer(name)) } },
             });
             let mut path = json!({ "get": get });
             if relation.insertable || relation.updatable || relation.deletable {
@@ -367,16 +374,21 @@ impl Description<'_> {
                 for parameter in fields.remove("parameters").and_then(taken).unwrap_or_default() {
                     match parameter.get("$ref").and_then(Value::as_str) {
                         Some(target) if target.starts_with("#/parameters/body.") => {
-                            let name = path.trim_start_matches('/');
+                            let name = component(path.trim_start_matches('/'));
                             body = Some(json!({ "$ref": format!("#/components/schemas/{name}") }));
                         }
                         Some(target) => {
-                            let key = component(target.trim_start_matches("#/parameters/"));
+                            let key = component(&unescaped(target.trim_start_matches("#/parameters/")));
                             kept.push(json!({ "$ref": format!("#/components/parameters/{key}") }));
                         }
                         None if parameter["in"] == "body" => body = Some(parameter["schema"].clone()),
                         None => {
-                            let schema = json!({ "type": parameter["type"], "format": parameter["format"] });
+                            let mut schema = json!({});
+                            for name in ["type", "format", "items"] {
+                                if let Some(value) = parameter.get(name) {
+                                    schema[name] = value.clone();
+                                }
+                            }
                             kept.push(json!({
                                 "name": parameter["name"], "in": "query", "required": parameter["required"],
                                 "schema": schema,
@@ -395,8 +407,9 @@ impl Description<'_> {
                     .and_then(|responses| responses.get_mut("200"))
                     && let Some(schema) = response.as_object_mut().and_then(|response| response.remove("schema"))
                 {
-                    let text = schema.to_string().replace("#/definitions/", "#/components/schemas/");
-                    let schema = serde_json::from_str(&text).unwrap_or(Value::Null);
+                    let key = component(path.trim_start_matches('/'));
+                    let mut schema = schema;
+                    schema["items"]["$ref"] = format!("#/components/schemas/{key}").into();
                     response["content"] = content(schema);
                 }
             }
@@ -412,10 +425,29 @@ fn taken(value: Value) -> Option<Vec<Value>> {
     }
 }
 
-/// Keys of components may hold no other characters (OpenAPI 3.1, 4.8.7).
+/// A key within a reference: JSON Pointer in a fragment (RFC 6901, section 6).
+fn pointer(key: &str) -> String {
+    key.replace('%', "%25").replace('~', "~0").replace('/', "~1")
+}
+
+/// A key of [`pointer`] as it was.
+fn unescaped(key: &str) -> String {
+    key.replace("~1", "/").replace("~0", "~").replace("%25", "%")
+}
+
+/// A key as a key of components, which may hold no other characters (OpenAPI 3.1, 4.8.7): the others, and the
+/// underscore of a `_x` that is there already, as SQL/XML writes names (`_x0020_`), so that no two keys become one.
 fn component(key: &str) -> String {
-    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
-    key.chars().map(|c| if allowed(c) { c } else { '_' }).collect()
+    let mut written = String::with_capacity(key.len());
+    for (at, c) in key.char_indices() {
+        let is_allowed = c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
+        if is_allowed && !key[at..].starts_with("_x") {
+            written.push(c);
+        } else {
+            _ = write!(written, "_x{:04X}_", u32::from(c));
+        }
+    }
+    written
 }
 
 /// The first line of a comment, and what follows it but for empty lines.

@@ -261,7 +261,7 @@ SELECT
     ))::pg_catalog.text";
 
 /// Which of the relations `$2` and functions `$3` of the schemas `$1` the current role may use. All are `text[]`; of a
-/// function the place in `$4` says how many arguments it has. Two `text` columns come out, JSON arrays of places from 1.
+/// function the place in `$4` has the names of its arguments, with commas between. Two `text` columns come out, JSON arrays of places from 1.
 pub const PRIVILEGES_SQL: &str = "
 WITH searched AS (
     SELECT n.oid FROM pg_catalog.pg_namespace AS n WHERE n.nspname = ANY($1::pg_catalog.text[])
@@ -277,11 +277,13 @@ SELECT
         ))::pg_catalog.text,
     (SELECT COALESCE(pg_catalog.json_agg(f.place ORDER BY f.place), '[]')
         FROM ROWS FROM (
-            pg_catalog.unnest($3::pg_catalog.text[]), pg_catalog.unnest($4::pg_catalog.int4[])
+            pg_catalog.unnest($3::pg_catalog.text[]), pg_catalog.unnest($4::pg_catalog.text[])
         ) WITH ORDINALITY AS f(name, arguments, place)
         WHERE EXISTS (
             SELECT FROM pg_catalog.pg_proc AS p JOIN searched AS n ON n.oid = p.pronamespace
-            WHERE p.proname = f.name AND p.pronargs = f.arguments AND pg_catalog.has_function_privilege(p.oid, 'EXECUTE')
+            WHERE p.proname = f.name
+                AND COALESCE(pg_catalog.array_to_string(p.proargnames[1:p.pronargs], ','), '') = f.arguments
+                AND pg_catalog.has_function_privilege(p.oid, 'EXECUTE')
         ))::pg_catalog.text";
 
 /// What [`LOAD_SQL`] found.

@@ -3,7 +3,9 @@
 use schemars::{Schema, json_schema};
 
 use super::field::{Field, List, Report};
+use super::resolve::built_in;
 use super::value::{Mistake, Raw, Scalar};
+use crate::types::ClaimPath;
 
 /// The options of a tenant's data API. Most tenants have none, and then share one.
 #[derive(Clone, Debug, PartialEq)]
@@ -36,8 +38,8 @@ pub struct Dialect {
     pub app_settings: Box<[(Box<str>, Box<str>)]>,
     /// What a token's `aud` must hold, if it has one.
     pub jwt_audience: Option<Box<str>>,
-    /// Where a token says its role: `$.role`.
-    pub jwt_role_claim: Box<str>,
+    /// Where a token says its role. Default: `$.role`.
+    pub jwt_role_claim: ClaimPath,
 }
 
 impl Default for Dialect {
@@ -57,7 +59,7 @@ impl Default for Dialect {
             server_timing: false,
             app_settings: Box::default(),
             jwt_audience: None,
-            jwt_role_claim: ROLE_CLAIM.into(),
+            jwt_role_claim: built_in(ROLE_CLAIM),
         }
     }
 }
@@ -114,7 +116,7 @@ pub(super) struct Written {
     pub(super) server_timing: Field<bool>,
     pub(super) app_settings: Field<List<AppSetting>>,
     pub(super) jwt_audience: Field<Name>,
-    pub(super) jwt_role_claim: Field<Name>,
+    pub(super) jwt_role_claim: Field<ClaimPath>,
 }
 
 impl Written {
@@ -145,10 +147,7 @@ impl Written {
                 .map(|(AppSetting(name, value), _)| (name, value))
                 .collect(),
             jwt_audience: self.jwt_audience.get(report).map(|Name(name)| name),
-            jwt_role_claim: self
-                .jwt_role_claim
-                .get(report)
-                .map_or(default.jwt_role_claim, |Name(path)| path),
+            jwt_role_claim: self.jwt_role_claim.or(default.jwt_role_claim, report),
         }
     }
 }
@@ -159,12 +158,16 @@ impl Scalar for FunctionName {
     fn from_raw(raw: &Raw<'_>) -> Result<Self, Mistake> {
         let Name(text) = Name::from_raw(raw)?;
         let (schema, name) = match text.rsplit_once('.') {
-            Some((schema, name)) => (Some(schema.trim_matches('"').into()), name),
+            Some((schema, name)) => (Some(schema.trim_matches('"')), name),
             None => (None, &*text),
         };
+        let name = name.trim_matches('"');
+        if name.is_empty() || schema == Some("") {
+            return Err(Mistake(format!("{text:?} names no function")));
+        }
         Ok(Self {
-            schema,
-            name: name.trim_matches('"').into(),
+            schema: schema.map(Into::into),
+            name: name.into(),
         })
     }
 
@@ -189,6 +192,19 @@ impl Scalar for Name {
 
     fn schema() -> Schema {
         json_schema!({ "type": "string", "minLength": 1 })
+    }
+}
+
+impl Scalar for ClaimPath {
+    const WRITE: &'static str = "a path such as \"$.role\" or \"$.app.roles[0]\"";
+
+    fn from_raw(raw: &Raw<'_>) -> Result<Self, Mistake> {
+        let text = raw.text()?;
+        text.parse().map_err(|error| Mistake(format!("{text:?}: {error}")))
+    }
+
+    fn schema() -> Schema {
+        Name::schema()
     }
 }
 
@@ -219,7 +235,9 @@ impl Scalar for Origin {
 
     fn from_raw(raw: &Raw<'_>) -> Result<Self, Mistake> {
         let Url(text) = Url::from_raw(raw)?;
-        if text.matches('/').count() == 2 {
+        // As browsers send it (RFC 6454, section 6.2).
+        let plain = |c: char| !matches!(c, '?' | '#' | '@') && !c.is_ascii_uppercase();
+        if text.matches('/').count() == 2 && text.chars().all(plain) {
             Ok(Self(text))
         } else {
             Err(Mistake(format!("{text:?} is no origin")))
@@ -238,9 +256,11 @@ impl Scalar for AppSetting {
     const WRITE: &'static str = "a name and a value, such as \"app_host=localhost\"";
 
     fn from_raw(raw: &Raw<'_>) -> Result<Self, Mistake> {
-        let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.');
+        // As Postgres takes names of settings (manual, 20.16).
+        let begins = |part: &str| part.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
+        let allowed = |part: &str| begins(part) && part.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
         match raw.text()?.split_once('=') {
-            Some((name, value)) if !name.is_empty() && name.chars().all(allowed) => {
+            Some((name, value)) if name.split('.').all(allowed) => {
                 Ok(Self(format!("app.settings.{name}").into(), value.into()))
             }
             _ => Err(Mistake("this is no setting".into())),

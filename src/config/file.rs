@@ -18,7 +18,7 @@ use super::resolve::{
 };
 use super::value::{ExistingSchema, Relation, Size, Variable};
 use super::{Access, Credentials, Secret, SharedWrite};
-use crate::types::{ClusterId, Host, RoleName, SchemaName};
+use crate::types::{ClaimPath, ClusterId, Host, RoleName, SchemaName};
 
 tables!(Server, Tls, Certificate, Cluster, Shared, Defaults, Migrations, Tenant);
 
@@ -237,7 +237,7 @@ pub(super) struct Tenant {
     pub(super) jwt_audience: Field<Name>,
     /// Where a token says its role, as JSONPath.
     #[schemars(extend("default" = super::dialect::ROLE_CLAIM))]
-    pub(super) jwt_role_claim: Field<Name>,
+    pub(super) jwt_role_claim: Field<ClaimPath>,
     /// Roles a token may name besides the tenant's own.
     #[schemars(extend("default" = []))]
     pub(super) roles: Field<List<RoleName>>,

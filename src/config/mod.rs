@@ -35,7 +35,7 @@ mod value;
 
 pub use self::dialect::{Dialect, FunctionName, OpenApi, TxEnd};
 pub use self::error::{Error, Errors};
-pub(crate) use self::resolve::{RESERVED_ID, RESERVED_SCHEMA};
+pub(crate) use self::resolve::{RESERVED_ID, RESERVED_SCHEMA, is_for_signatures};
 pub use self::secret::Secret;
 
 /// The tenants that are being served, from the configuration before this one; empty at start.

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jsonwebtoken::DecodingKey;
-use jsonwebtoken::jwk::{AlgorithmParameters, Jwk, JwkSet};
+use jsonwebtoken::jwk::{AlgorithmParameters, Jwk, JwkSet, KeyOperations, PublicKeyUse};
 
 use super::claims::{Claim, Draft};
 use super::field::{Entry, Field, Report};
@@ -71,7 +71,7 @@ pub(super) fn text(duration: Duration) -> String {
     clippy::expect_used,
     reason = "takes this file's own constants, which `built_in_names_are_valid` reads"
 )]
-fn built_in<T: FromStr<Err: Debug>>(name: &'static str) -> T {
+pub(super) fn built_in<T: FromStr<Err: Debug>>(name: &'static str) -> T {
     name.parse().expect("built-in names are valid")
 }
 
@@ -575,6 +575,16 @@ fn decode_base64(text: &[u8]) -> Option<Vec<u8>> {
     Some(bytes)
 }
 
+/// Whether a key is for signatures, as far as it says (RFC 7517, sections 4.2 and 4.3).
+pub(crate) fn is_for_signatures(key: &Jwk) -> bool {
+    let used = key.common.public_key_use.as_ref();
+    let operations = key.common.key_operations.as_ref();
+    used.is_none_or(|used| *used == PublicKeyUse::Signature)
+        && operations.is_none_or(|operations| {
+            operations.contains(&KeyOperations::Verify) || operations.contains(&KeyOperations::Sign)
+        })
+}
+
 /// The JWK or JWK Set in a file, each key of which must be one that tokens can be checked with.
 fn resolve_jwks(written: Field<PathBuf>, around: &Surroundings<'_>, report: &mut Report<'_>) -> Option<Secret> {
     let offset = written.offset()?;
@@ -599,7 +609,8 @@ fn resolve_jwks(written: Field<PathBuf>, around: &Surroundings<'_>, report: &mut
         );
         return None;
     };
-    if !keys.iter().any(|key| DecodingKey::from_jwk(key).is_ok()) {
+    let usable = |key: &Jwk| is_for_signatures(key) && DecodingKey::from_jwk(key).is_ok();
+    if !keys.iter().any(usable) {
         report.error(
             offset,
             format!(
@@ -631,6 +642,19 @@ fn resolve_jwks(written: Field<PathBuf>, around: &Surroundings<'_>, report: &mut
 }
 
 fn long_enough(secret: Secret, offset: usize, report: &mut Report<'_>) -> Option<Secret> {
+    // A public key that is taken for a secret lets everybody sign who has it.
+    let text = secret.expose().trim_ascii();
+    let is_json = |key: &str| {
+        let json: Option<serde_json::Value> = serde_json::from_slice(text).ok();
+        json.is_some_and(|json| json.get(key).is_some())
+    };
+    if text.starts_with(b"-----BEGIN") || is_json("kty") || is_json("keys") {
+        report.error(
+            offset,
+            "this is a key of its own kind and no secret: put a JWK or JWK Set into a file, and write jwks_file",
+        );
+        return None;
+    }
     let len = secret.expose().len();
     if len >= MIN_SECRET_LEN {
         return Some(secret);
@@ -764,12 +788,13 @@ pub(super) fn tenant(
 
     let cluster = resolve_tenant_cluster(cluster, id_offset, neighbourhood, report);
     let (schema_offset, schemas_offset) = (schema.offset(), schemas.offset());
+    let mistakes = report.errors.len();
     only_one([("schema", schema_offset), ("schemas", schemas_offset)], report);
     let listed = schemas.elements(report).into_iter();
     let mut listed = listed.map(|(ExistingSchema(schema), offset)| (schema, offset));
     let first = listed.next();
     let more_schemas: Vec<(SchemaName, usize)> = listed.collect();
-    if let (Some(offset), None) = (schemas_offset, &first) {
+    if let (Some(offset), None, true) = (schemas_offset, &first, report.errors.len() == mistakes) {
         report.error(
             offset,
             "the list is empty: write schemas = [\"v1\", \"v2\"], or remove it",
@@ -784,13 +809,25 @@ pub(super) fn tenant(
             .ok(),
         (None, None, None) => None,
     };
-    if let Some((schema, offset)) = &schema
-        && schema.as_str() == RESERVED_SCHEMA
-    {
-        report.error(
-            *offset,
-            format!("schema \"{schema}\" is kept for the edge's own tables: write another"),
-        );
+    let mut listed = HashSet::new();
+    for (schema, offset) in schema.iter().chain(&more_schemas) {
+        let name = schema.as_str();
+        if name == RESERVED_SCHEMA {
+            report.error(
+                *offset,
+                format!("schema \"{schema}\" is kept for the edge's own tables: write another"),
+            );
+        } else if name.starts_with("pg_") || name == "information_schema" {
+            report.error(
+                *offset,
+                format!("schema \"{schema}\" belongs to PostgreSQL itself: write another"),
+            );
+        } else if !listed.insert(schema) {
+            report.error(
+                *offset,
+                format!("schema \"{schema}\" stands twice in this list: remove one"),
+            );
+        }
     }
     let operator = schema
         .as_ref()
@@ -860,6 +897,16 @@ pub(super) fn tenant(
         report,
     );
     let jwks = resolve_jwks(jwks_file, around, report);
+    if let (Some(offset), None, None) = (
+        jwt_secret_base64.offset(),
+        jwt_secret_env.offset(),
+        jwt_secret_file.offset(),
+    ) {
+        report.error(
+            offset,
+            "`jwt_secret_base64` belongs to jwt_secret_env or jwt_secret_file: remove it, or use one of them",
+        );
+    }
     let base64 = jwt_secret_base64.or(false, report);
     let jwt_secret = WrittenSecret {
         jwt_secret_env,

@@ -15,7 +15,6 @@ use crate::config::Secret;
 use crate::types::TenantId;
 
 mod error;
-mod role;
 mod verifier;
 
 pub use self::error::Error;
@@ -49,8 +48,9 @@ impl Claims {
     /// The payload with this role in it, if it says none at the usual place: what SQL reads then says who acts.
     #[must_use]
     pub fn with_role(&self, role: &str) -> String {
-        let says_so =
-            |payload: &str| Registered::parse(payload).is_ok_and(|claims| claims.role.as_deref() == Some(role));
+        let says_so = |payload: &str| {
+            Registered::parse(payload).is_ok_and(|claims| claims.role().ok().flatten().as_deref() == Some(role))
+        };
         if says_so(&self.json) {
             return self.json.to_string();
         }
@@ -130,7 +130,8 @@ fn decode<T: DeserializeOwned>(part: &str) -> Option<T> {
 /// The claims that are checked here. `null` counts as absent.
 #[derive(Deserialize)]
 struct Registered<'a> {
-    role: Option<String>,
+    #[serde(borrow)]
+    role: Option<&'a RawValue>,
     #[serde(borrow)]
     exp: Option<&'a RawValue>,
     #[serde(borrow)]
@@ -168,8 +169,16 @@ impl<'a> Registered<'a> {
         Ok(())
     }
 
+    /// The claim `role`, which must be a text.
+    fn role(&self) -> Result<Option<String>, Error> {
+        let role = self.role.map(|role| serde_json::from_str(role.get()));
+        role.transpose().map_err(|_| Error::Claims)
+    }
+
+    /// An empty list is none.
     fn has_audience(&self) -> bool {
-        self.aud.is_some()
+        self.aud
+            .is_some_and(|aud| serde_json::from_str(aud.get()).ok() != Some(serde_json::json!([])))
     }
 
     fn audience_holds(&self, wanted: &str) -> Result<bool, Error> {
@@ -208,7 +217,7 @@ mod tests {
 
     /// As a verifier that has seen nothing yet.
     fn verify(authorization: Option<&str>, key: &Key, tenant: &TenantId, now: u64) -> Result<Option<Claims>, Error> {
-        Verifier::new(key, tenant, None, "$.role").verify(authorization, now)
+        Verifier::new(key, tenant, None, &"$.role".parse().unwrap()).verify(authorization, now)
     }
 
     const NOW: u64 = 1_800_000_000;

@@ -3,7 +3,7 @@
 use crate::catalog::{Catalog, Column, Link, Relation, Relationship};
 
 use super::filter::{Condition, Filter, Group, Test};
-use super::parse::{Aggregate, Embed, Field, Item, Output, Path, Query, Range, Shape, Sort, Step};
+use super::parse::{Aggregate, Embed, Field, Item, Output, Path, Query, Range, Shape, Sort, Step, syntax};
 use super::types::{Cast, cast_to};
 use super::{Error, hint};
 
@@ -121,6 +121,9 @@ pub(super) struct Grower<'c> {
     nodes: usize,
 }
 
+/// Each embedded relation is one more join to be planned: more of them than anybody shows are an attack.
+const MAX_NODES: usize = 100;
+
 /// Parameters of the query string that are still to find their relation.
 struct Pending<'c> {
     filters: Vec<(&'c [String], &'c Test)>,
@@ -207,6 +210,10 @@ impl<'c> Grower<'c> {
     ) -> Result<Node<'c>, Error> {
         let id = self.nodes;
         self.nodes += 1;
+        if id == MAX_NODES {
+            let details = format!("more than {MAX_NODES} relations are embedded");
+            return Err(syntax("select", &relation.name, details));
+        }
         let pending = &pending;
         let mut node = Node {
             id,

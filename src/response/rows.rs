@@ -92,6 +92,9 @@ impl Data<'_> {
             insert(&mut headers, WARNING, &warning);
         }
         headers.insert(VARY, HeaderValue::from_static("Accept, Prefer, Range"));
+        if self.profile.is_some() {
+            headers.append(VARY, HeaderValue::from_static("Accept-Profile"));
+        }
         let mut response = Response::new(Body::new(self.body.unwrap_or_default()));
         *response.status_mut() = status;
         *response.headers_mut() = headers;

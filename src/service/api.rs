@@ -472,10 +472,11 @@ impl Service {
         let sql: Arc<str> = catalog::PRIVILEGES_SQL.into();
         let schemas: Vec<String> = asked.tenant.searched(asked.schema).map(ToString::to_string).collect();
         let relations: Vec<String> = relations.iter().map(|relation| relation.name.to_string()).collect();
-        let arguments: Vec<String> = functions
-            .iter()
-            .map(|function| function.arguments.len().to_string())
-            .collect();
+        let names = |function: &&Function| -> String {
+            let names: Vec<&str> = function.arguments.iter().map(|argument| &*argument.name).collect();
+            names.join(",")
+        };
+        let arguments: Vec<String> = functions.iter().map(names).collect();
         let functions: Vec<String> = functions.iter().map(|function| function.name.to_string()).collect();
         let params = [schemas, relations, functions, arguments].map(|list| Some(query::array(&list)));
         let plan = Plan::default();

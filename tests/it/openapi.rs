@@ -178,7 +178,8 @@ async fn a_role_is_shown_what_it_may_use() {
                 .map(|path| path.trim_start_matches('/'))
                 .filter(|name| !name.is_empty() && !name.starts_with("rpc/"))
                 .collect();
-            assert_eq!(keys(schemas), relations, "{accept} {is_clerk}");
+            let keys: Vec<String> = keys(schemas).iter().map(|key| key.replace("_x0020_", " ")).collect();
+            assert_eq!(keys, relations, "{accept} {is_clerk}");
             assert_eq!(document.to_string().contains("ledger"), is_clerk, "{accept}");
             assert_eq!(document.to_string().contains("restock"), is_clerk, "{accept}");
         }
@@ -409,7 +410,9 @@ async fn version_3_says_the_same_in_its_own_way() {
         assert!(!text.contains(old), "{old}");
     }
     let second = described(&street, "application/openapi+json", true).await;
-    assert_eq!(document["components"]["schemas"], second["definitions"]);
+    let mut schemas = second["definitions"].clone();
+    schemas["odd_x0020_name"] = schemas.as_object_mut().unwrap().remove("odd name").unwrap();
+    assert_eq!(document["components"]["schemas"], schemas);
     assert_eq!(keys(&document["paths"]), keys(&second["paths"]));
 
     let makers = &document["paths"]["/makers"];
@@ -444,15 +447,13 @@ async fn version_3_says_the_same_in_its_own_way() {
         assert_eq!(parameter["type"], Value::Null, "{name}");
     }
     assert_eq!(parameters["rangeUnit"]["schema"]["default"], "items");
-    // FIXME: so must keys of schemas, which are the relations' names as they are.
-    assert!(document["components"]["schemas"]["odd name"].is_object());
-    // FIXME: null is no format, and what the list is made of is lost.
+    assert!(document["components"]["schemas"]["odd_x0020_name"].is_object());
     assert_eq!(
-        document["paths"]["/rpc/longest"]["get"]["parameters"][0]["schema"],
-        json!({ "type": "array", "format": null })
+        document["paths"]["/rpc/longest"]["get"]["parameters"][0]["schema"]["items"]["type"],
+        "string"
     );
     assert_eq!(
-        parameters["rowFilter.odd_name.a_column"]["name"], "a column",
+        parameters["rowFilter.odd_x0020_name.a_x0020_column"]["name"], "a column",
         "its name is what stands in the query"
     );
 }

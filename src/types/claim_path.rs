@@ -1,16 +1,24 @@
-//! Where in a token the role stands: a path into its claims (RFC 9535, as far as PostgREST takes it).
+//! Where in a token's claims something stands: a path (RFC 9535, as far as PostgREST takes it).
+
+use std::fmt;
+use std::str::FromStr;
 
 use serde_json::Value;
-
-use super::{Error, Registered};
+use thiserror::Error;
 
 /// `$.role`, `$.app.roles[0]`, `$["https://example.com/role"]`, `$.roles[?(@ == "web")]`.
-#[derive(Debug)]
-pub(super) struct RolePath {
-    steps: Vec<Step>,
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct ClaimPath {
+    text: Box<str>,
+    steps: Box<[Step]>,
 }
 
-#[derive(Debug)]
+/// Why a text is no path.
+#[derive(Clone, Copy, Debug, Eq, Error, PartialEq)]
+#[error("it is no path into the claims of a token")]
+pub struct ClaimPathError;
+
+#[derive(Clone, Debug, Eq, PartialEq)]
 enum Step {
     Key(String),
     Index(usize),
@@ -18,7 +26,7 @@ enum Step {
     Filter(Comparison, String),
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Comparison {
     Equal,
     NotEqual,
@@ -35,47 +43,51 @@ const COMPARISONS: [(&str, Comparison); 5] = [
     ("!=", Comparison::NotEqual),
 ];
 
-impl RolePath {
-    /// Reads a path. What is not understood leads nowhere, so that such a token has no role.
-    pub(super) fn parse(path: &str) -> Self {
+impl ClaimPath {
+    /// Whether it is the claim of this name, and no more.
+    #[must_use]
+    pub fn is(&self, name: &str) -> bool {
+        matches!(&*self.steps, [Step::Key(key)] if *key == *name)
+    }
+
+    /// What stands there.
+    #[must_use]
+    pub fn find<'v>(&self, claims: &'v Value) -> Option<&'v Value> {
+        self.steps.iter().try_fold(claims, |at, step| match step {
+            Step::Key(key) => at.get(&**key),
+            Step::Index(index) => at.get(index),
+            Step::Filter(comparison, text) => at.as_array()?.iter().find(|value| {
+                let value = value.as_str();
+                value.is_some_and(|value| comparison.holds(value, text))
+            }),
+        })
+    }
+}
+
+impl FromStr for ClaimPath {
+    type Err = ClaimPathError;
+
+    fn from_str(text: &str) -> Result<Self, ClaimPathError> {
         let mut steps = Vec::new();
-        let mut rest = path.strip_prefix('$').unwrap_or(path);
+        let mut rest = text.strip_prefix('$').unwrap_or(text);
         while !rest.is_empty() {
-            let Some((step, after)) = step(rest) else {
-                steps.push(Step::Index(usize::MAX));
-                break;
-            };
+            let (step, after) = step(rest).ok_or(ClaimPathError)?;
             steps.push(step);
             rest = after;
         }
-        Self { steps }
+        if steps.is_empty() {
+            return Err(ClaimPathError);
+        }
+        Ok(Self {
+            text: text.into(),
+            steps: steps.into(),
+        })
     }
+}
 
-    /// The role in a payload.
-    pub(super) fn of(&self, payload: &str, registered: &Registered<'_>) -> Result<Option<String>, Error> {
-        if let [Step::Key(key)] = self.steps.as_slice()
-            && key == "role"
-        {
-            return Ok(registered.role.clone());
-        }
-        let claims: Value = serde_json::from_str(payload).map_err(|_| Error::Claims)?;
-        let mut at = &claims;
-        for step in &self.steps {
-            let next = match step {
-                Step::Key(key) => at.get(key),
-                Step::Index(index) => at.get(index),
-                Step::Filter(comparison, text) => at.as_array().and_then(|values| {
-                    values
-                        .iter()
-                        .find(|value| value.as_str().is_some_and(|value| comparison.holds(value, text)))
-                }),
-            };
-            match next {
-                Some(next) => at = next,
-                None => return Ok(None),
-            }
-        }
-        Ok(at.as_str().map(str::to_owned))
+impl fmt::Display for ClaimPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
     }
 }
 
@@ -128,9 +140,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn paths_lead_to_the_role() {
-        let payload = r#"{"role":"top","app":{"roles":["web_a","b","c_web"],"a-b":"dash"},"https://x/role":"url"}"#;
-        let registered = Registered::parse(payload).unwrap();
+    fn paths_lead_to_claims() {
+        let claims = serde_json::json!({
+            "role": "top", "app": { "roles": ["web_a", "b", "c_web"], "a-b": "dash" }, "https://x/role": "url",
+        });
         for (path, expected) in [
             ("$.role", Some("top")),
             (".role", Some("top")),
@@ -144,10 +157,12 @@ mod tests {
             ("$.app.roles[?(@ != \"web_a\")]", Some("b")),
             ("$.app.roles[9]", None),
             ("$.app.roles", None),
-            ("$..", None),
         ] {
-            let role = RolePath::parse(path).of(payload, &registered).unwrap();
-            assert_eq!(role.as_deref(), expected, "{path}");
+            let path: ClaimPath = path.parse().unwrap();
+            assert_eq!(path.find(&claims).and_then(Value::as_str), expected, "{path}");
+        }
+        for text in ["", "$", "role", "$..", "$..nonsense[", "$.a[x]", "$.a[?(@ ~ \"b\")]"] {
+            assert_eq!(text.parse::<ClaimPath>(), Err(ClaimPathError), "{text}");
         }
     }
 }
