@@ -27,7 +27,7 @@ fn pool(criterion: &mut Criterion) {
         pool.checkout(pools).await.expect("a connection is free in time")
     };
     let sql: Arc<str> = "SELECT id, text, checkbox FROM mylist WHERE id = $1".into();
-    let params = [Some(ROWS.to_string())];
+    let params = [Some(ROWS.to_string().into())];
     let select = async || {
         let mut lease = checkout().await;
         let call = Call {

@@ -81,7 +81,7 @@ fn cached(criterion: &mut Criterion) {
                 let plan = plans
                     .read(&context, 0, &query, relation, Delivery::Json, None)
                     .expect("all names are in the catalog");
-                plan.params(&query, None)
+                black_box(plan.params(&query, None));
             });
         });
     }

@@ -131,7 +131,7 @@ impl Answer for OwnPool {
         let call = Call {
             statement: Step {
                 sql: &self.sql,
-                params: &[Some(key.to_string())],
+                params: &[Some(key.to_string().into())],
             },
             access: Access::Read,
         };

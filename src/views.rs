@@ -69,11 +69,7 @@ pub fn list_query(relation: &Relation, page: &PageQuery) -> Query {
     let offset = (page.page - 1).saturating_mul(PAGE_SIZE.into());
     // A view has the keys of its tables, which need not order it well.
     let keys = relation.key().filter(|_| !relation.is_view());
-    Query::page(
-        keys.map(|column| column.name.to_string()),
-        u64::from(PAGE_SIZE) + 1,
-        offset,
-    )
+    Query::page(keys.map(|column| &*column.name), u64::from(PAGE_SIZE) + 1, offset)
 }
 
 /// The page of a relation's rows.

@@ -3,6 +3,7 @@
 //! This is the seam to the wire: a [`Call`] goes in, rows come out one by one, and whoever calls knows nothing else of
 //! the driver behind it.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -38,7 +39,7 @@ pub struct Step<'a> {
     /// The text, with `$1` … for the parameters. Prepared once per connection, so that it should be one of few.
     pub sql: &'a Arc<str>,
     /// The parameters in Postgres' text format; the server infers their types as for literals.
-    pub params: &'a [Option<String>],
+    pub params: &'a [Option<Cow<'a, str>>],
 }
 
 /// What runs for one request.
@@ -369,7 +370,7 @@ impl Session {
     async fn open(
         &mut self,
         begin: &str,
-        configure: Option<&(Statement, Vec<Option<String>>)>,
+        configure: Option<&(Statement, Vec<Option<Cow<'_, str>>>)>,
         steps: &[&Step<'_>],
     ) -> Result<(), Error> {
         let configured = async {
@@ -387,10 +388,10 @@ impl Session {
     }
 
     /// The statement that sets `settings`, and its parameters.
-    async fn configure(
+    async fn configure<'a>(
         &mut self,
-        settings: &[(&str, &str)],
-    ) -> Result<Option<(Statement, Vec<Option<String>>)>, Error> {
+        settings: &[(&'a str, &'a str)],
+    ) -> Result<Option<(Statement, Vec<Option<Cow<'a, str>>>)>, Error> {
         if settings.is_empty() {
             return Ok(None);
         }
@@ -402,7 +403,7 @@ impl Session {
         let params = settings
             .iter()
             .flat_map(|(name, value)| [*name, *value])
-            .map(|text| Some(text.to_owned()));
+            .map(|text| Some(Cow::Borrowed(text)));
         Ok(Some((statement, params.collect())))
     }
 
@@ -449,7 +450,7 @@ async fn batch(client: &Client, sql: &str) -> Result<(), Error> {
 async fn execute(
     client: &Client,
     statement: &Statement,
-    params: &[Option<String>],
+    params: &[Option<Cow<'_, str>>],
     rows: &mut dyn Rows,
 ) -> Result<Done, Error> {
     let params = params.iter().map(|param| Text(param.as_deref()));
@@ -473,7 +474,7 @@ async fn execute(
 async fn first_row(
     client: &Client,
     statement: &Statement,
-    params: &[Option<String>],
+    params: &[Option<Cow<'_, str>>],
 ) -> Result<Vec<Option<String>>, Error> {
     let mut first = None;
     let mut take = |row: Row<'_>| {

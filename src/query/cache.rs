@@ -9,8 +9,8 @@ use quick_cache::sync::Cache;
 
 use crate::catalog::Relation;
 
-use super::parse::Shape;
 use super::plan::{Context, Delivery};
+use super::request::Range;
 use super::{Count, Error, Plan, Query, plan};
 
 /// Plans remembered, those of all tenants together: alike tenants share theirs. One takes some 2 KiB.
@@ -24,14 +24,14 @@ pub struct Plans(Cache<Key, Arc<Plan>>);
 struct Key {
     relation: Box<str>,
     options: Options,
-    shape: Shape,
+    normalized: Box<str>,
 }
 
 /// A [`Key`] that owns nothing.
 struct Sought<'a> {
     relation: &'a str,
     options: Options,
-    shape: &'a Shape,
+    normalized: &'a str,
 }
 
 #[derive(Clone, Copy, Eq, Hash, PartialEq)]
@@ -44,6 +44,7 @@ struct Options {
     zoned: bool,
     count: Option<Count>,
     delivery: Form,
+    range: Range,
 }
 
 /// The deliveries whose plans are remembered: those that need nothing of the catalog beyond the relation.
@@ -101,8 +102,9 @@ impl Plans {
                 zoned: context.zoned,
                 count,
                 delivery: form,
+                range: query.range,
             },
-            shape: &query.shape,
+            normalized: &query.normalized,
         };
         if let Some(plan) = self.0.get(&sought) {
             return Ok(plan);
@@ -111,7 +113,7 @@ impl Plans {
         let key = Key {
             relation: sought.relation.into(),
             options: sought.options,
-            shape: query.shape.clone(),
+            normalized: sought.normalized.into(),
         };
         self.0.insert(key, Arc::clone(&plan));
         Ok(plan)
@@ -120,25 +122,25 @@ impl Plans {
 
 impl Hash for Key {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        hash(&self.relation, self.options, &self.shape, state);
+        hash(&self.relation, self.options, &self.normalized, state);
     }
 }
 
 impl Hash for Sought<'_> {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        hash(self.relation, self.options, self.shape, state);
+        hash(self.relation, self.options, self.normalized, state);
     }
 }
 
-fn hash<H: Hasher>(relation: &str, options: Options, shape: &Shape, state: &mut H) {
+fn hash<H: Hasher>(relation: &str, options: Options, normalized: &str, state: &mut H) {
     relation.hash(state);
     options.hash(state);
-    shape.hash(state);
+    normalized.hash(state);
 }
 
 impl Equivalent<Key> for Sought<'_> {
     fn equivalent(&self, key: &Key) -> bool {
-        *self.relation == *key.relation && self.options == key.options && *self.shape == key.shape
+        *self.relation == *key.relation && self.options == key.options && *self.normalized == *key.normalized
     }
 }
 
@@ -154,6 +156,42 @@ mod tests {
     use crate::query::tests::catalog;
 
     use super::*;
+
+    /// The text without values, the values and the parameters; and what is percent-encoded is decoded first.
+    #[test]
+    fn a_remembered_plan_takes_three_allocations() {
+        let catalog = catalog();
+        let context = Context {
+            catalog: &catalog,
+            schema: "acme",
+            max_rows: Some(1000),
+            aggregates: false,
+            legacy_names: true,
+            zoned: false,
+        };
+        let relation = plan::relation(&context, "mylist").unwrap();
+        let plans = Plans::new();
+        let again = |query_string: &str| {
+            let query = Query::parse(query_string, Purpose::Relation).unwrap();
+            let plan = plans.read(&context, 1, &query, relation, Delivery::Json, None).unwrap();
+            assert!(!plan.params(&query, None).is_empty());
+        };
+        for (query_string, most) in [
+            ("id=eq.1", 3),
+            (
+                "select=*,place(name)&text=like.a*&id=in.(1,2)&or=(id.gt.1,checkbox.is.true)&order=due.desc&limit=5",
+                3,
+            ),
+            (
+                "text=eq.caf%C3%A9&id=gt.1&id=lt.9&due=gte.2026-01-01&due=not.is.null&limit=10&offset=20",
+                4,
+            ),
+        ] {
+            again(query_string);
+            let counted = allocation_counter::measure(|| again(query_string));
+            assert!(counted.count_total <= most, "{query_string}: {}", counted.count_total);
+        }
+    }
 
     #[test]
     fn values_share_a_plan_and_nothing_else_does() {
@@ -171,18 +209,25 @@ mod tests {
             let query = Query::parse(query, Purpose::Relation).unwrap();
             let relation = plan::relation(context, "mylist").unwrap();
             let plan = plans.read(context, number, &query, relation, delivery, None).unwrap();
-            (Arc::clone(&plan), plan.params(&query, None))
+            let params = plan.params(&query, None);
+            let params: Vec<_> = params.into_iter().map(|param| param.unwrap().into_owned()).collect();
+            (plan, params)
         };
         let plan = |query: &str| plan_in(&context, 1, query, Delivery::Json);
         let (first, params) = plan("id=eq.1&text=like.a*&limit=5");
-        assert_eq!(params, [Some("1".into()), Some("a%".into()), Some("5".into())]);
+        assert_eq!(params, ["1", "a%", "5"]);
         let (same, params) = plan("id=eq.2&text=like.b*&limit=2000");
         assert!(Arc::ptr_eq(&first, &same));
-        assert_eq!(params, [Some("2".into()), Some("b%".into()), Some("1000".into())]);
+        assert_eq!(params, ["2", "b%", "1000"]);
         for other in [
             "id=gt.1&text=like.a*&limit=5",
             "id=eq.1&text=like.a*",
             "id=eq.1&text=like.a*&limit=5&select=id",
+            "id=eq.1&limit=5&text=like.a*",
+            "id=eq.1&text=like.a*&offset=5",
+            "id=eq.1&text=ilike.a*&limit=5",
+            "id=not.eq.1&text=like.a*&limit=5",
+            "and=(id.eq.1)&text=like.a*&limit=5",
         ] {
             assert!(!Arc::ptr_eq(&first, &plan(other).0), "{other}");
         }

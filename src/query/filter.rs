@@ -1,34 +1,33 @@
 //! Filters: `column=operator.value`, and trees of them joined by `and`, `or` and `not`.
 
 use super::Error;
-use super::parse::{Field, Path, Text, Unread, Value, syntax, whole};
+use super::shape::{Field, Path};
+use super::text::{Name, Text, Unread, whole};
+use super::values::Value;
 
 /// What a row has to pass.
-#[derive(Clone, Eq, Hash, PartialEq)]
-pub(super) enum Test {
-    One(Filter),
-    Group(Group),
+pub(super) enum Test<'t> {
+    One(Filter<'t>),
+    Group(Group<'t>),
 }
 
 /// Tests of which all must pass, or any.
-#[derive(Clone, Eq, Hash, PartialEq)]
-pub(super) struct Group {
+pub(super) struct Group<'t> {
     pub(super) negated: bool,
     pub(super) any: bool,
-    pub(super) tests: Vec<Test>,
+    pub(super) tests: Vec<Test<'t>>,
 }
 
 /// `column=operator.value`.
-#[derive(Clone, Eq, Hash, PartialEq)]
-pub(super) struct Filter {
-    pub(super) field: Field,
+pub(super) struct Filter<'t> {
+    pub(super) field: Field<'t>,
     pub(super) negated: bool,
-    pub(super) condition: Condition,
+    pub(super) condition: Condition<'t>,
 }
 
 /// What a filter asks of its column.
-#[derive(Clone, Copy, Eq, Hash, PartialEq)]
-pub(super) enum Condition {
+#[derive(Clone, Copy)]
+pub(super) enum Condition<'t> {
     /// An SQL operator and its right side.
     Compare(&'static str, Value),
     /// An SQL operator, `ANY` or `ALL`, and an array literal.
@@ -42,12 +41,12 @@ pub(super) enum Condition {
         /// What makes a `tsquery` of the text (manual, 9.13).
         function: &'static str,
         /// A text search configuration, such as `english`; the server's default if none.
-        language: Option<Value>,
+        language: Option<&'t str>,
         query: Value,
     },
 }
 
-impl Filter {
+impl Filter<'_> {
     /// The value of `eq.value`.
     pub(super) fn equal_to(&self) -> Option<Value> {
         match self.condition {
@@ -57,88 +56,54 @@ impl Filter {
     }
 }
 
-impl Test {
-    /// Reads a parameter such as `id=eq.1` or `clients.id=eq.1`. Nothing is left in `values` of one that is none.
-    pub(super) fn filter(name: &str, value: &str, values: &mut Vec<String>) -> Result<(Path, Self), Error> {
+/// Tests of the normalized text, which holds no values: `next` is the number of the next one.
+impl<'t> Test<'t> {
+    /// Reads a parameter such as `id=eq.` or `clients.id=eq.`.
+    pub(super) fn filter(name: &'t str, text: &'t str, next: &mut usize) -> Result<(Path<'t>, Self), Error> {
         let (path, field) = whole("filter", name, Text::path)?;
-        let mut text = Text(value);
-        let before = values.len();
-        match text.operation(&field.name, values, Text::rest) {
-            Ok((negated, condition)) => Ok((
-                path,
-                Self::One(Filter {
-                    field,
-                    negated,
-                    condition,
-                }),
-            )),
-            Err(details) => {
-                values.truncate(before);
-                Err(syntax("filter", value, details))
-            }
-        }
+        let (negated, condition) = whole("filter", text, |text| text.condition(&field.name, next))?;
+        Ok((
+            path,
+            Self::One(Filter {
+                field,
+                negated,
+                condition,
+            }),
+        ))
     }
 
-    /// Reads a parameter such as `or=(id.eq.1,id.eq.2)`, `not.and=…` or `clients.or=…`.
-    pub(super) fn tree(name: &str, value: &str, values: &mut Vec<String>) -> Result<(Path, Self), Error> {
+    /// Reads a parameter such as `or=(id.eq.,id.eq.)`, `not.and=…` or `clients.or=…`.
+    pub(super) fn tree(name: &'t str, text: &'t str, next: &mut usize) -> Result<(Path<'t>, Self), Error> {
         let (mut path, last) = whole("logic path", name, Text::path)?;
         let names = path.len();
         path.retain(|name| name != "not");
         let negated = path.len() < names;
         let any = last.name == "or";
-        let mut text = Text(value);
-        // What stands behind the last parenthesis does not count, as in PostgREST.
-        match text.tests(MAX_DEPTH, values) {
-            Ok(tests) => Ok((path, Self::Group(Group { negated, any, tests }))),
-            Err(details) => Err(syntax("logic tree", value, details)),
-        }
+        let tests = whole("logic tree", text, |text| text.tests(next))?;
+        Ok((path, Self::Group(Group { negated, any, tests })))
     }
 }
 
-/// Trees are read by recursion: deeper ones would cost a stack, and nobody writes them.
-const MAX_DEPTH: usize = 64;
-
 impl<'t> Text<'t> {
-    /// `(id.eq.1,not.or(a.gt.2,b.is.null))`, with spaces anywhere but in values.
-    fn tests(&mut self, depth: usize, values: &mut Vec<String>) -> Result<Vec<Test>, Unread> {
-        let depth = depth.checked_sub(1).ok_or("the tree is nested too deep")?;
-        self.spaces();
-        if !self.eat("(") {
-            return Err(self.left_over());
+    fn tests(&mut self, next: &mut usize) -> Result<Vec<Test<'t>>, Unread> {
+        self.eat("(");
+        let mut tests = vec![self.test(next)?];
+        while self.eat(",") {
+            tests.push(self.test(next)?);
         }
-        let mut tests = vec![self.test(depth, values)?];
-        loop {
-            self.spaces();
-            if self.eat(")") {
-                return Ok(tests);
-            }
-            if !self.eat(",") {
-                return Err(self.left_over());
-            }
-            tests.push(self.test(depth, values)?);
-        }
+        self.eat(")");
+        Ok(tests)
     }
 
-    fn test(&mut self, depth: usize, values: &mut Vec<String>) -> Result<Test, Unread> {
-        self.spaces();
-        for (word, negated, any) in [
-            ("and", false, false),
-            ("or", false, true),
-            ("not.and", true, false),
-            ("not.or", true, true),
-        ] {
-            let mut attempt = *self;
-            if attempt.eat(word) && attempt.0.trim_start_matches(' ').starts_with('(') {
-                *self = attempt;
-                let tests = self.tests(depth, values)?;
-                return Ok(Test::Group(Group { negated, any, tests }));
-            }
+    fn test(&mut self, next: &mut usize) -> Result<Test<'t>, Unread> {
+        if let Some((negated, any)) = self.junction() {
+            self.spaces();
+            let tests = self.tests(next)?;
+            return Ok(Test::Group(Group { negated, any, tests }));
         }
         let field = self.field()?;
-        if !self.eat(".") {
-            return Err(self.left_over());
-        }
-        let (negated, condition) = self.operation(&field.name, values, Text::value)?;
+        self.eat(".");
+        let (negated, condition) = self.condition(&field.name, next)?;
         Ok(Test::One(Filter {
             field,
             negated,
@@ -146,16 +111,49 @@ impl<'t> Text<'t> {
         }))
     }
 
-    /// `not.eq.1`, `like(any).{a*,b*}`, `fts(english).fat`; `operand` reads what stands behind the operator.
-    fn operation(
-        &mut self,
-        column: &str,
-        values: &mut Vec<String>,
-        operand: impl FnOnce(&mut Self) -> Result<String, Unread>,
-    ) -> Result<(bool, Condition), Unread> {
+    fn condition(&mut self, column: &str, next: &mut usize) -> Result<(bool, Condition<'t>), Unread> {
+        let Operator { negated, kind } = self.operator(column)?;
+        let mut value = || {
+            *next += 1;
+            Value(*next - 1)
+        };
+        let condition = match kind {
+            Kind::Compare(comparison) => Condition::Compare(comparison.sql, value()),
+            Kind::CompareEach(comparison, which) => Condition::CompareEach(comparison.sql, which, value()),
+            Kind::In => Condition::In(value()),
+            Kind::Is => Condition::Is(is(&self.value()?)?.1),
+            Kind::Search { function, language } => Condition::Search {
+                function,
+                language,
+                query: value(),
+            },
+        };
+        Ok((negated, condition))
+    }
+
+    /// `and`, `or`, `not.and` or `not.or` before a parenthesis: whether it is negated, and whether any test will do.
+    pub(super) fn junction(&mut self) -> Option<(bool, bool)> {
+        const WORDS: [(&str, bool, bool); 4] = [
+            ("and", false, false),
+            ("or", false, true),
+            ("not.and", true, false),
+            ("not.or", true, true),
+        ];
+        WORDS.into_iter().find_map(|(word, negated, any)| {
+            let mut attempt = *self;
+            let found = attempt.eat(word) && attempt.0.trim_start_matches(' ').starts_with('(');
+            found.then(|| {
+                *self = attempt;
+                (negated, any)
+            })
+        })
+    }
+
+    /// What stands before a value: `not.eq.`, `like(any).`, `fts(english).`.
+    pub(super) fn operator(&mut self, column: &str) -> Result<Operator<'t>, Unread> {
         let negated = self.eat("not.");
-        let before = *self;
-        let operator = self.take(|c| !matches!(c, '.' | '(' | ',' | ')'));
+        let before = self.0;
+        let name = self.take(|c| !matches!(c, '.' | '(' | ',' | ')'));
         let modifier = if self.eat("(") {
             let modifier = self.take(|c| c != ')');
             if !self.eat(")") {
@@ -168,47 +166,41 @@ impl<'t> Text<'t> {
         if !self.eat(".") {
             return Err(format!("no operator with a value, like eq.1, for {column:?}").into());
         }
-        let mut keep = |text: String| {
-            values.push(text);
-            Value(values.len() - 1)
+        let comparison = || COMPARISONS.iter().find(|known| known.name == name);
+        let search = || SEARCHES.iter().find(|(known, _)| *known == name);
+        let kind = match (name, modifier) {
+            ("in", None) => Some(Kind::In),
+            ("is", None) => Some(Kind::Is),
+            (_, None) => comparison().map(Kind::Compare),
+            (_, Some("any")) => comparison()
+                .filter(|known| known.each)
+                .map(|known| Kind::CompareEach(known, "ANY")),
+            (_, Some("all")) => comparison()
+                .filter(|known| known.each)
+                .map(|known| Kind::CompareEach(known, "ALL")),
+            (_, Some(_)) => None,
         };
-        let unknown = || format!("operator {:?}", before.0.split('.').next().unwrap_or_default());
-        if let Some((_, function)) = SEARCHES.iter().find(|(name, _)| *name == operator) {
-            let condition = Condition::Search {
+        let kind = kind.or_else(|| {
+            search().map(|(_, function)| Kind::Search {
                 function,
-                language: modifier.map(|language| keep(language.trim().to_owned())),
-                query: keep(operand(self)?),
-            };
-            return Ok((negated, condition));
+                language: modifier.map(str::trim),
+            })
+        });
+        match kind {
+            Some(kind) => Ok(Operator { negated, kind }),
+            None => Err(format!("operator {:?}", before.split('.').next().unwrap_or_default()).into()),
         }
-        let condition = match (operator, modifier) {
-            ("in", None) => Condition::In(keep(array(&self.list()?))),
-            ("is", None) => Condition::Is(is(&operand(self)?)?),
-            _ => {
-                let known = OPERATORS.iter().find(|known| known.name == operator);
-                let known = known.ok_or_else(unknown)?;
-                let value = operand(self)?;
-                let value = if known.pattern { value.replace('*', "%") } else { value };
-                match modifier {
-                    None => Condition::Compare(known.sql, keep(value)),
-                    Some("any") if known.each => Condition::CompareEach(known.sql, "ANY", keep(value)),
-                    Some("all") if known.each => Condition::CompareEach(known.sql, "ALL", keep(value)),
-                    Some(_) => return Err(unknown().into()),
-                }
-            }
-        };
-        Ok((negated, condition))
     }
 
     /// All that is left.
-    fn rest(&mut self) -> Result<String, Unread> {
+    pub(super) fn rest(&mut self) -> Result<Name<'t>, Unread> {
         let rest = self.0;
         self.0 = "";
-        Ok(rest.to_owned())
+        Ok(rest.into())
     }
 
     /// A value in a tree: in double quotes, an array in braces, or up to the next `,` or `)`.
-    fn value(&mut self) -> Result<String, Unread> {
+    pub(super) fn value(&mut self) -> Result<Name<'t>, Unread> {
         let mut attempt = *self;
         if let Some(value) = attempt.quoted()
             && attempt.0.trim_start_matches(' ').starts_with([',', ')'])
@@ -220,44 +212,68 @@ impl<'t> Text<'t> {
             let end = self.0.find('}').ok_or("an array does not end")?;
             let (array, rest) = self.0.split_at(end + 1);
             self.0 = rest;
-            return Ok(array.to_owned());
+            return Ok(array.into());
         }
-        Ok(self.take(|c| !matches!(c, ',' | ')')).to_owned())
+        Ok(self.take(|c| !matches!(c, ',' | ')')).into())
     }
 }
 
-/// An array literal (manual, 8.15.6). Every element is quoted, so an empty one and `NULL` are texts like any other.
-#[must_use]
-pub fn array(values: &[String]) -> String {
-    let mut literal = String::from("{");
-    for (at, value) in values.iter().enumerate() {
-        literal.push_str(if at == 0 { "\"" } else { ",\"" });
-        for c in value.chars() {
-            if matches!(c, '"' | '\\') {
-                literal.push('\\');
-            }
-            literal.push(c);
-        }
-        literal.push('"');
-    }
-    literal.push('}');
-    literal
+/// What `is` may ask for, in any case: as it is written in the normalized text, and in SQL.
+pub(super) fn is(operand: &str) -> Result<(&'static str, &'static str), Unread> {
+    const WORDS: [(&str, &str); 5] = [
+        ("null", "NULL"),
+        ("not_null", "NOT NULL"),
+        ("true", "TRUE"),
+        ("false", "FALSE"),
+        ("unknown", "UNKNOWN"),
+    ];
+    WORDS
+        .into_iter()
+        .find(|(word, _)| word.eq_ignore_ascii_case(operand.trim()))
+        .ok_or_else(|| format!("is.{operand}: null, not_null, true, false or unknown must follow").into())
 }
 
-/// What `is` may ask for, in any case.
-fn is(operand: &str) -> Result<&'static str, Unread> {
-    match &*operand.trim().to_ascii_lowercase() {
-        "null" => Ok("NULL"),
-        "not_null" => Ok("NOT NULL"),
-        "true" => Ok("TRUE"),
-        "false" => Ok("FALSE"),
-        "unknown" => Ok("UNKNOWN"),
-        _ => Err(format!("is.{operand}: null, not_null, true, false or unknown must follow").into()),
+/// What stands before a value.
+pub(super) struct Operator<'t> {
+    negated: bool,
+    kind: Kind<'t>,
+}
+
+enum Kind<'t> {
+    Compare(&'static Comparison),
+    /// With `ANY` or `ALL`.
+    CompareEach(&'static Comparison, &'static str),
+    In,
+    Is,
+    Search {
+        function: &'static str,
+        language: Option<&'t str>,
+    },
+}
+
+/// What stands behind an operator.
+pub(super) enum Operand {
+    Plain,
+    /// `*` stands for `%`.
+    Pattern,
+    List,
+    /// One of those that [`is`] knows: it belongs to what is asked for, not to the values.
+    Word,
+}
+
+impl Operator<'_> {
+    pub(super) fn operand(&self) -> Operand {
+        match self.kind {
+            Kind::Compare(comparison) | Kind::CompareEach(comparison, _) if comparison.pattern => Operand::Pattern,
+            Kind::Compare(_) | Kind::CompareEach(..) | Kind::Search { .. } => Operand::Plain,
+            Kind::In => Operand::List,
+            Kind::Is => Operand::Word,
+        }
     }
 }
 
 /// An operator with one value.
-struct Operator {
+struct Comparison {
     name: &'static str,
     sql: &'static str,
     /// Its value is a pattern, in which `*` stands for `%`.
@@ -266,8 +282,8 @@ struct Operator {
     each: bool,
 }
 
-const fn operator(name: &'static str, sql: &'static str, pattern: bool, each: bool) -> Operator {
-    Operator {
+const fn comparison(name: &'static str, sql: &'static str, pattern: bool, each: bool) -> Comparison {
+    Comparison {
         name,
         sql,
         pattern,
@@ -276,26 +292,26 @@ const fn operator(name: &'static str, sql: &'static str, pattern: bool, each: bo
 }
 
 /// PostgREST, "Tables and Views: Operators".
-const OPERATORS: &[Operator] = &[
-    operator("eq", "=", false, true),
-    operator("neq", "<>", false, false),
-    operator("gt", ">", false, true),
-    operator("gte", ">=", false, true),
-    operator("lt", "<", false, true),
-    operator("lte", "<=", false, true),
-    operator("like", "LIKE", true, true),
-    operator("ilike", "ILIKE", true, true),
-    operator("match", "~", false, true),
-    operator("imatch", "~*", false, true),
-    operator("isdistinct", "IS DISTINCT FROM", false, false),
-    operator("cs", "@>", false, false),
-    operator("cd", "<@", false, false),
-    operator("ov", "&&", false, false),
-    operator("sl", "<<", false, false),
-    operator("sr", ">>", false, false),
-    operator("nxr", "&<", false, false),
-    operator("nxl", "&>", false, false),
-    operator("adj", "-|-", false, false),
+const COMPARISONS: &[Comparison] = &[
+    comparison("eq", "=", false, true),
+    comparison("neq", "<>", false, false),
+    comparison("gt", ">", false, true),
+    comparison("gte", ">=", false, true),
+    comparison("lt", "<", false, true),
+    comparison("lte", "<=", false, true),
+    comparison("like", "LIKE", true, true),
+    comparison("ilike", "ILIKE", true, true),
+    comparison("match", "~", false, true),
+    comparison("imatch", "~*", false, true),
+    comparison("isdistinct", "IS DISTINCT FROM", false, false),
+    comparison("cs", "@>", false, false),
+    comparison("cd", "<@", false, false),
+    comparison("ov", "&&", false, false),
+    comparison("sl", "<<", false, false),
+    comparison("sr", ">>", false, false),
+    comparison("nxr", "&<", false, false),
+    comparison("nxl", "&>", false, false),
+    comparison("adj", "-|-", false, false),
 ];
 
 const SEARCHES: &[(&str, &str)] = &[

@@ -1,14 +1,17 @@
 //! A query checked against the catalog: every name is looked up, and a statement written that delivers what is asked for.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use crate::catalog::{Argument, Catalog, Column, Function, Handler, Link, Relation, Returns, Scope};
 use crate::encode;
 
-use super::filter::{Test, array};
+use super::filter::Test;
 use super::preferences::{Count, Resolution};
+use super::shape::Shape;
 use super::sql::{Call, Conflict, Given, Page, Param, Source, Sql, Written};
 use super::tree::{Grower, Known, Node, Out, Value};
+use super::values::array;
 use super::{Body, Error, Query, hint};
 
 /// A statement ready to run, but for its values. Not `Debug`: parameters are never logged.
@@ -163,45 +166,46 @@ pub enum Returning<'c> {
     Rows(Delivery<'c>),
 }
 
+/// Parameters of a statement in Postgres' text format, none for NULL.
+pub type Params<'v> = Vec<Option<Cow<'v, str>>>;
+
 impl Plan {
     /// The statement's parameters for this request, in Postgres' text format; their types are for the server to infer.
     #[must_use]
-    pub fn params(&self, query: &Query, body: Option<&str>) -> Vec<Option<String>> {
+    pub fn params<'v>(&'v self, query: &'v Query, body: Option<&'v str>) -> Params<'v> {
         bind(&self.params, query, body)
     }
 
     /// The statement that estimates how many rows there are, and its parameters.
     #[must_use]
-    pub fn planned(&self, query: &Query, body: Option<&str>) -> Option<(&Arc<str>, Vec<Option<String>>)> {
+    pub fn planned<'v>(&'v self, query: &'v Query, body: Option<&'v str>) -> Option<(&'v Arc<str>, Params<'v>)> {
         let (statement, params) = self.planned.as_ref()?;
         Some((statement, bind(params, query, body)))
     }
 }
 
-fn bind(params: &[Param], query: &Query, body: Option<&str>) -> Vec<Option<String>> {
-    let value = |at: usize| query.values.get(at).cloned();
-    params
-        .iter()
-        .map(|param| match param {
-            Param::Value(at) => value(*at),
-            Param::AtMost(at, most) => {
-                let asked = at.and_then(value).and_then(|text| text.parse().ok());
-                Some(asked.map_or(*most, |asked: u64| asked.min(*most)).to_string())
+fn bind<'v>(params: &'v [Param], query: &'v Query, body: Option<&'v str>) -> Params<'v> {
+    let bound = params.iter().map(|param| match param {
+        Param::Value(value) => query.values.get(*value).map(Cow::Borrowed),
+        Param::AtMost { asked, most, text } => {
+            let asked = asked.and_then(|value| query.values.get(value));
+            let fewer = asked.filter(|text| text.parse().is_ok_and(|asked: u64| asked < *most));
+            Some(Cow::Borrowed(fewer.unwrap_or(text)))
+        }
+        Param::Body => body.map(Cow::Borrowed),
+        Param::Argument { name, variadic } => {
+            let mut sent = query.arguments.iter().filter(|(other, _)| **other == **name);
+            if *variadic {
+                let all: Vec<&str> = sent.map(|(_, value)| &**value).collect();
+                Some(Cow::Owned(array(&all)))
+            } else {
+                // The last of several counts, as in PostgREST.
+                sent.next_back().map(|(_, value)| Cow::Borrowed(&**value))
             }
-            Param::Body => body.map(str::to_owned),
-            Param::Argument { name, variadic } => {
-                let mut sent = query.arguments.iter().filter(|(other, _)| **other == **name);
-                if *variadic {
-                    let all: Vec<String> = sent.map(|(_, value)| value.clone()).collect();
-                    Some(array(&all))
-                } else {
-                    // The last of several counts, as in PostgREST.
-                    sent.next_back().map(|(_, value)| value.clone())
-                }
-            }
-            Param::Fixed(text) => Some(text.to_string()),
-        })
-        .collect()
+        }
+        Param::Fixed(text) => Some(Cow::Borrowed(&**text)),
+    });
+    bound.collect()
 }
 
 /// The relation of this name.
@@ -229,8 +233,9 @@ pub fn read(
     delivery: Delivery<'_>,
     count: Option<Count>,
 ) -> Result<Plan, Error> {
+    let shape = query.shape()?;
     let mut grower = Grower::new(context);
-    let node = grower.grow(query, relation, false)?;
+    let node = grower.grow(&shape, relation, false)?;
     let page = Page {
         context,
         node: &node,
@@ -261,13 +266,14 @@ pub fn write(
     returning: Returning<'_>,
 ) -> Result<Plan, Error> {
     let catalog = context.catalog;
+    let shape = query.shape()?;
     let mut grower = Grower::new(context);
-    let node = grower.grow(query, relation, true)?;
+    let node = grower.grow(&shape, relation, true)?;
     let key: Vec<&Column> = relation.key().collect();
     if write == Write::Put {
-        check_put(query, &key)?;
+        check_put(&shape, &key)?;
     }
-    let filters = grower.filters(query, relation)?;
+    let filters = grower.filters(&shape, relation)?;
     let returned = match returning {
         Returning::Nothing => Vec::new(),
         Returning::Key => key.clone(),
@@ -283,7 +289,7 @@ pub fn write(
     match write {
         Write::Delete => sql.delete(catalog, relation, &filters),
         Write::Update { defaults } => {
-            let columns = written(query, body, relation)?;
+            let columns = written(&shape, body, relation)?;
             let target = Written {
                 catalog,
                 relation,
@@ -296,14 +302,14 @@ pub fn write(
             }
         }
         Write::Insert { resolution, defaults } => {
-            let columns = written(query, body, relation)?;
+            let columns = written(&shape, body, relation)?;
             let target = Written {
                 catalog,
                 relation,
                 columns: &columns,
                 defaults,
             };
-            let named = match &query.shape.on_conflict {
+            let named = match &shape.on_conflict {
                 Some(names) => names
                     .iter()
                     .map(|name| known_column(relation, name))
@@ -329,7 +335,7 @@ pub fn write(
                 return Err(Error::PutRange);
             }
             let key = put_key(&key, &filters)?;
-            let columns = written(query, body, relation)?;
+            let columns = written(&shape, body, relation)?;
             let in_body = |(column, _): &(&Column, _)| columns.iter().any(|written| written.name == column.name);
             if body.is_none_or(|body| body.rows() != 1) || !key.iter().all(in_body) {
                 return Err(Error::PutPayload);
@@ -545,8 +551,9 @@ pub fn call(
             ..Plan::default()
         }));
     };
+    let shape = query.shape()?;
     let mut grower = Grower::new(context);
-    let node = grower.grow(query, relation, false)?;
+    let node = grower.grow(&shape, relation, false)?;
     let mut sql = Sql::default();
     let exact = matches!(count, Some(Count::Exact | Count::Estimated));
     let source = if exact {
@@ -665,7 +672,7 @@ fn keys<'c>(relation: &'c Relation, key: &[&'c Column]) -> Node<'c> {
         outputs: outputs.collect(),
         filters: Vec::new(),
         order: Vec::new(),
-        range: super::parse::Range::default(),
+        range: super::request::Range::default(),
         children: Vec::new(),
     }
 }
@@ -681,11 +688,11 @@ fn known_column<'c>(relation: &'c Relation, name: &str) -> Result<&'c Column, Er
 }
 
 /// The columns that a write sets: those of `columns` if it was sent, otherwise those of the body; each once.
-fn written<'c>(query: &Query, body: Option<&Body>, relation: &'c Relation) -> Result<Vec<&'c Column>, Error> {
-    let names = match (&query.shape.columns, body) {
-        (Some(names), _) => names.as_slice(),
-        (None, Some(body)) => body.keys()?,
-        (None, None) => &[],
+fn written<'c>(shape: &Shape<'_>, body: Option<&Body>, relation: &'c Relation) -> Result<Vec<&'c Column>, Error> {
+    let names: Vec<&str> = match (&shape.columns, body) {
+        (Some(names), _) => names.iter().map(|name| &**name).collect(),
+        (None, Some(body)) => body.keys()?.iter().map(|name| &**name).collect(),
+        (None, None) => Vec::new(),
     };
     let mut taken = vec![false; relation.columns.len()];
     let mut columns = Vec::new();
@@ -693,7 +700,7 @@ fn written<'c>(query: &Query, body: Option<&Body>, relation: &'c Relation) -> Re
         let Some((at, column)) = relation.column(name) else {
             return Err(Error::BodyColumn {
                 relation: relation.name.clone(),
-                column: name.clone(),
+                column: name.to_owned(),
             });
         };
         if !std::mem::replace(&mut taken[at], true) {
@@ -704,9 +711,9 @@ fn written<'c>(query: &Query, body: Option<&Body>, relation: &'c Relation) -> Re
 }
 
 /// The filters of a `PUT` name the key's columns, and nothing else.
-fn check_put(query: &Query, key: &[&Column]) -> Result<(), Error> {
-    let mut own = query.shape.filters.iter().filter(|(path, _)| path.is_empty());
-    let of_key = |test: &Test| match test {
+fn check_put(shape: &Shape<'_>, key: &[&Column]) -> Result<(), Error> {
+    let mut own = shape.filters.iter().filter(|(path, _)| path.is_empty());
+    let of_key = |test: &Test<'_>| match test {
         Test::One(filter) => key.iter().any(|column| *column.name == *filter.field.name) && filter.equal_to().is_some(),
         Test::Group(_) => false,
     };
@@ -718,7 +725,7 @@ fn check_put(query: &Query, key: &[&Column]) -> Result<(), Error> {
 }
 
 /// The value that the filters of a `PUT` give to each column of the key, and to nothing else.
-fn put_key<'c>(key: &[&'c Column], filters: &[Known<'_>]) -> Result<Vec<(&'c Column, super::parse::Value)>, Error> {
+fn put_key<'c>(key: &[&'c Column], filters: &[Known<'_>]) -> Result<Vec<(&'c Column, super::values::Value)>, Error> {
     let mut values = Vec::new();
     for column in key {
         let mut named = filters.iter().filter_map(|test| match test {

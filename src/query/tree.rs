@@ -3,7 +3,9 @@
 use crate::catalog::{Catalog, Column, Link, Relation, Relationship};
 
 use super::filter::{Condition, Filter, Group, Test};
-use super::parse::{Aggregate, Embed, Field, Item, Output, Path, Query, Range, Shape, Sort, Step, syntax};
+use super::request::Range;
+use super::shape::{Aggregate, Embed, Field, Item, Output, Path, Shape, Sort, Step};
+use super::text::{Name, syntax};
 use super::types::{Cast, cast_to};
 use super::{Error, hint};
 
@@ -49,7 +51,7 @@ pub(super) enum Value<'c> {
     Field {
         node: usize,
         column: &'c Column,
-        path: &'c [Step],
+        path: &'c [Step<'c>],
         /// What makes JSON of it, for a domain that has such a function.
         represented: Option<&'c str>,
         cast: Option<Cast<'c>>,
@@ -74,7 +76,7 @@ pub(super) enum Known<'c> {
     One {
         node: usize,
         column: &'c Column,
-        filter: &'c Filter,
+        filter: &'c Filter<'c>,
         /// What makes the domain of the text of a filter.
         represented: Option<&'c str>,
     },
@@ -84,7 +86,7 @@ pub(super) enum Known<'c> {
         many: bool,
         exist: bool,
     },
-    Group(&'c Group, Vec<Self>),
+    Group(&'c Group<'c>, Vec<Self>),
 }
 
 /// What rows are ordered by.
@@ -92,13 +94,13 @@ pub(super) enum Order<'c> {
     Field {
         node: usize,
         column: &'c Column,
-        sort: &'c Sort,
+        sort: &'c Sort<'c>,
     },
     /// An output of an embedded row: its place among them, or its name.
     Related {
         child: usize,
         place: Place<'c>,
-        sort: &'c Sort,
+        sort: &'c Sort<'c>,
     },
 }
 
@@ -126,9 +128,9 @@ const MAX_NODES: usize = 100;
 
 /// Parameters of the query string that are still to find their relation.
 struct Pending<'c> {
-    filters: Vec<(&'c [String], &'c Test)>,
-    order: Vec<(&'c [String], &'c [Sort])>,
-    ranges: Vec<(&'c [String], Range)>,
+    filters: Vec<(&'c [Name<'c>], &'c Test<'c>)>,
+    order: Vec<(&'c [Name<'c>], &'c [Sort<'c>])>,
+    ranges: Vec<(&'c [Name<'c>], Range)>,
 }
 
 impl<'c> Grower<'c> {
@@ -155,7 +157,7 @@ impl<'c> Grower<'c> {
     /// all ranges: a write has its filters elsewhere, and returns what it has written.
     pub(super) fn grow(
         &mut self,
-        query: &'c Query,
+        shape: &'c Shape<'c>,
         relation: &'c Relation,
         embedded_only: bool,
     ) -> Result<Node<'c>, Error> {
@@ -165,8 +167,8 @@ impl<'c> Grower<'c> {
             order,
             ranges,
             ..
-        } = &query.shape;
-        let keep = |path: &Path| !embedded_only || !path.is_empty();
+        } = shape;
+        let keep = |path: &Path<'_>| !embedded_only || !path.is_empty();
         let pending = Pending {
             filters: filters
                 .iter()
@@ -187,7 +189,7 @@ impl<'c> Grower<'c> {
     }
 
     /// The filters of the relation itself, for a write.
-    pub(super) fn filters(&self, query: &'c Query, relation: &'c Relation) -> Result<Vec<Known<'c>>, Error> {
+    pub(super) fn filters(&self, shape: &'c Shape<'c>, relation: &'c Relation) -> Result<Vec<Known<'c>>, Error> {
         let alone = Node {
             id: 0,
             relation,
@@ -197,14 +199,14 @@ impl<'c> Grower<'c> {
             range: Range::default(),
             children: Vec::new(),
         };
-        let own = query.shape.filters.iter().filter(|(path, _)| path.is_empty());
+        let own = shape.filters.iter().filter(|(path, _)| path.is_empty());
         own.map(|(_, test)| self.known(test, &alone)).collect()
     }
 
     fn node(
         &mut self,
         relation: &'c Relation,
-        items: &'c [Item],
+        items: &'c [Item<'c>],
         pending: Pending<'c>,
         called: &str,
     ) -> Result<Node<'c>, Error> {
@@ -284,18 +286,18 @@ impl<'c> Grower<'c> {
         })
     }
 
-    fn output(&self, id: usize, relation: &'c Relation, output: &'c Output) -> Result<Out<'c>, Error> {
+    fn output(&self, id: usize, relation: &'c Relation, output: &'c Output<'c>) -> Result<Out<'c>, Error> {
         if output.aggregate.is_some() && !self.aggregates {
             return Err(Error::AggregatesDisabled);
         }
-        let cast = |name: &'c Option<String>| name.as_deref().map(|name| cast_to(name, self.catalog)).transpose();
+        let cast = |name: Option<&'c str>| name.map(|name| cast_to(name, self.catalog)).transpose();
         let aggregate = match output.aggregate {
-            Some(aggregate) => Some((aggregate, cast(&output.aggregate_cast)?)),
+            Some(aggregate) => Some((aggregate, cast(output.aggregate_cast)?)),
             None => None,
         };
         let alias = output.alias.as_deref();
         // What came before aggregates, and is written by clients still: Postgres reads `t.count` as `count(t)`.
-        let counts = |field: &Field| {
+        let counts = |field: &Field<'_>| {
             field.name == "count"
                 && field.path.is_empty()
                 && output.aggregate.is_none()
@@ -305,7 +307,7 @@ impl<'c> Grower<'c> {
             return Ok(Out {
                 name: alias.unwrap_or("count"),
                 value: Value::Row(id),
-                aggregate: Some((Aggregate::Count, cast(&output.cast)?)),
+                aggregate: Some((Aggregate::Count, cast(output.cast)?)),
                 shows: None,
             });
         }
@@ -334,7 +336,7 @@ impl<'c> Grower<'c> {
                 } else {
                     None
                 },
-                cast: cast(&output.cast)?,
+                cast: cast(output.cast)?,
             },
             aggregate,
             shows: (plain && output.aggregate.is_none()).then_some(column),
@@ -344,7 +346,7 @@ impl<'c> Grower<'c> {
     fn child(
         &mut self,
         parent: &'c Relation,
-        embed: &'c Embed,
+        embed: &'c Embed<'c>,
         pending: &Pending<'c>,
         called: &str,
     ) -> Result<Child<'c>, Error> {
@@ -352,7 +354,7 @@ impl<'c> Grower<'c> {
         let relation = &self.catalog.relations()[relationship.target];
         let name = embed.alias.as_deref().unwrap_or(&embed.relation);
         let mut legacy = false;
-        let mut under = |path: &'c [String]| -> Option<&'c [String]> {
+        let mut under = |path: &'c [Name<'c>]| -> Option<&'c [Name<'c>]> {
             let (first, rest) = path.split_first()?;
             if first == name {
                 Some(rest)
@@ -381,7 +383,7 @@ impl<'c> Grower<'c> {
                 .collect(),
         };
         if legacy && let Some(alias) = &embed.alias {
-            self.legacy_used.push((embed.relation.clone(), alias.clone()));
+            self.legacy_used.push((embed.relation.to_string(), alias.to_string()));
         }
         let mut node = self.node(relation, &embed.items, inside, &embed.relation)?;
         let embeds_only = embed.items.iter().all(|item| matches!(item, Item::Embed(_)));
@@ -439,7 +441,7 @@ impl<'c> Grower<'c> {
         Ok(outputs)
     }
 
-    fn known(&self, test: &'c Test, node: &Node<'c>) -> Result<Known<'c>, Error> {
+    fn known(&self, test: &'c Test<'c>, node: &Node<'c>) -> Result<Known<'c>, Error> {
         let filter = match test {
             Test::One(filter) => filter,
             Test::Group(group) => {
@@ -464,7 +466,7 @@ impl<'c> Grower<'c> {
         self.one(filter, node)
     }
 
-    fn one(&self, filter: &'c Filter, node: &Node<'c>) -> Result<Known<'c>, Error> {
+    fn one(&self, filter: &'c Filter<'c>, node: &Node<'c>) -> Result<Known<'c>, Error> {
         let column = column(node.relation, &filter.field, node.id)?;
         Ok(Known::One {
             node: node.id,
@@ -478,7 +480,7 @@ impl<'c> Grower<'c> {
         })
     }
 
-    fn order(&self, sort: &'c Sort, node: &Node<'c>) -> Result<Order<'c>, Error> {
+    fn order(&self, sort: &'c Sort<'c>, node: &Node<'c>) -> Result<Order<'c>, Error> {
         let Some(related) = &sort.related else {
             return Ok(Order::Field {
                 node: node.id,
@@ -488,7 +490,7 @@ impl<'c> Grower<'c> {
         };
         let Some(child) = node.children.iter().find(|child| child.name == *related) else {
             return Err(Error::NotEmbedded {
-                name: related.clone(),
+                name: related.to_string(),
                 alias: None,
             });
         };
@@ -516,25 +518,27 @@ impl<'c> Grower<'c> {
     }
 
     /// Every path must begin with an embedded relation.
-    fn check_targets(&self, pending: &Pending<'c>, items: &'c [Item]) -> Result<(), Error> {
+    fn check_targets(&self, pending: &Pending<'c>, items: &'c [Item<'c>]) -> Result<(), Error> {
         let paths = pending.filters.iter().map(|(path, _)| *path);
         let paths = paths.chain(pending.order.iter().map(|(path, _)| *path));
         let paths = paths.chain(pending.ranges.iter().map(|(path, _)| *path));
-        for name in paths.filter_map(<[String]>::first) {
+        for name in paths.filter_map(<[Name<'_>]>::first) {
             let embeds = || {
                 items.iter().filter_map(|item| match item {
                     Item::Embed(embed) => Some(embed),
                     Item::All | Item::Field(_) => None,
                 })
             };
-            let called = |embed: &Embed| embed.alias.as_deref().unwrap_or(&embed.relation) == *name;
-            let legacy = |embed: &&Embed| embed.alias.is_some() && embed.relation == *name;
+            let called = |embed: &Embed<'_>| embed.alias.as_deref().unwrap_or(&embed.relation) == *name;
+            let legacy = |embed: &&Embed<'_>| embed.alias.is_some() && embed.relation == *name;
             if embeds().any(called) || self.legacy_names && embeds().any(|embed| legacy(&embed)) {
                 continue;
             }
             return Err(Error::NotEmbedded {
-                name: name.clone(),
-                alias: embeds().find(legacy).and_then(|embed| embed.alias.clone()),
+                name: name.to_string(),
+                alias: embeds()
+                    .find(legacy)
+                    .and_then(|embed| embed.alias.as_ref().map(ToString::to_string)),
             });
         }
         Ok(())
@@ -542,7 +546,7 @@ impl<'c> Grower<'c> {
 }
 
 /// The field's column in the relation.
-pub(super) fn column<'c>(relation: &'c Relation, field: &Field, node: usize) -> Result<&'c Column, Error> {
+pub(super) fn column<'c>(relation: &'c Relation, field: &Field<'_>, node: usize) -> Result<&'c Column, Error> {
     relation
         .field(&field.name)
         .ok_or_else(|| unknown(relation, &field.name, node))
@@ -560,7 +564,7 @@ fn unknown(relation: &Relation, column: &str, node: usize) -> Error {
 }
 
 /// What a part of JSON is called: the last key of its path, or the column.
-fn last_key(field: &Field) -> &str {
+fn last_key<'t>(field: &'t Field<'_>) -> &'t str {
     let key = field.path.iter().rev().find(|step| !step.index);
     key.map_or(&field.name, |step| &step.operand)
 }
@@ -572,7 +576,7 @@ fn find<'c>(
     schema: &str,
     parent: &'c Relation,
     called: &str,
-    embed: &Embed,
+    embed: &Embed<'_>,
 ) -> Result<&'c Relationship, Error> {
     let target = |relationship: &Relationship| &catalog.relations()[relationship.target];
     let junction = |link: &Link| match link {
@@ -618,9 +622,9 @@ fn find<'c>(
         1 => Ok(found.remove(0)),
         0 => Err(Error::NoRelationship {
             parent: called.to_owned(),
-            child: embed.relation.clone(),
+            child: embed.relation.to_string(),
             schema: schema.to_owned(),
-            hint: embed.hint.clone(),
+            hint: embed.hint.as_ref().map(ToString::to_string),
             suggestion: hint::relationship(catalog, parent, &embed.relation),
         }),
         _ => Err(hint::ambiguous(catalog, parent, called, &embed.relation, &found)),

@@ -1,5 +1,6 @@
 //! The data API: a request in the dialect to a plan, and what comes of it to a response.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -302,8 +303,8 @@ impl Service {
                 } else {
                     QueryBody::parse(&bytes)?
                 };
-                keys = match query.columns() {
-                    Some(columns) => columns.to_vec(),
+                keys = match query.columns()? {
+                    Some(columns) => columns,
                     None => parsed.keys()?.to_vec(),
                 };
                 raw = Some((parsed.text().to_owned(), String::from_utf8_lossy(&bytes).into_owned()));
@@ -478,7 +479,7 @@ impl Service {
         };
         let arguments: Vec<String> = functions.iter().map(names).collect();
         let functions: Vec<String> = functions.iter().map(|function| function.name.to_string()).collect();
-        let params = [schemas, relations, functions, arguments].map(|list| Some(query::array(&list)));
+        let params = [schemas, relations, functions, arguments].map(|list| Some(Cow::Owned(query::array(&list))));
         let plan = Plan::default();
         let settings = asked.settings(&plan);
         let settings: Vec<(&str, &str)> = settings.iter().map(|(name, value)| (&**name, &**value)).collect();

@@ -6,6 +6,7 @@ mod registry;
 pub use onboard::{Error as OnboardError, Onboarder};
 pub use registry::Registry;
 
+use std::borrow::Cow;
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
@@ -342,6 +343,7 @@ impl Tenant {
         let reads_shared = at == 0 && self.config.shared && self.config.schema != self.shared_schema;
         let shared = reads_shared.then(|| self.shared_schema.to_string());
         let params = [Some(schema.to_string()), shared, Some(self.config.managed.to_string())];
+        let params = params.map(|text| text.map(Cow::Owned));
         let call = Call {
             statement: Step {
                 sql: &sql,

@@ -13,8 +13,9 @@ use crate::catalog::{Argument, Catalog, Column, Function, Link, Relation, Relati
 use crate::encode::Encoding;
 
 use super::filter::{Condition, Filter, Group};
-use super::parse::{self, Aggregate, Sort, Step};
+use super::shape::{Aggregate, Sort, Step};
 use super::tree::{Child, Known, Node, Order, Out, Place, Value};
+use super::values;
 
 pub(super) use page::Page;
 
@@ -35,15 +36,29 @@ pub(super) struct Sql {
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) enum Param {
     /// A value of the query string.
-    Value(usize),
-    /// The smaller of a value of the query string and a number.
-    AtMost(Option<usize>, u64),
+    Value(values::Value),
+    /// The smaller of a value of the query string and a number, which is there as text as well.
+    AtMost {
+        asked: Option<values::Value>,
+        most: u64,
+        text: Box<str>,
+    },
     /// The body.
     Body,
     /// An argument of a function, by name: all that were sent under it, if it takes many.
     Argument { name: Box<str>, variadic: bool },
     /// A text that belongs to the statement.
     Fixed(Box<str>),
+}
+
+impl Param {
+    pub(super) fn at_most(asked: Option<values::Value>, most: u64) -> Self {
+        Self::AtMost {
+            asked,
+            most,
+            text: most.to_string().into(),
+        }
+    }
 }
 
 /// Where the outermost rows come from.
@@ -311,7 +326,7 @@ impl Sql {
     }
 
     /// A column, or a part of it as JSON. What is JSON already is not made JSON again: an index on it may serve.
-    fn field(&mut self, node: usize, column: &Column, path: &[Step]) {
+    fn field(&mut self, node: usize, column: &Column, path: &[Step<'_>]) {
         let json = matches!(&*column.base_type, "json" | "jsonb");
         let wrapped = !path.is_empty() && !json;
         self.push(if wrapped { "to_jsonb(" } else { "" });
@@ -355,8 +370,8 @@ impl Sql {
             self.push(if at == 0 { " ORDER BY " } else { ", " });
             self.order(order);
         }
-        let most = limit.map(|most| Param::AtMost(node.range.limit.map(|value| value.0), most));
-        let asked = node.range.limit.map(|value| Param::Value(value.0));
+        let most = limit.map(|most| Param::at_most(node.range.limit, most));
+        let asked = node.range.limit.map(Param::Value);
         if let Some(limit) = most.or(asked) {
             self.push(" LIMIT ");
             self.param(limit);
@@ -364,7 +379,7 @@ impl Sql {
         }
         if let Some(offset) = node.range.offset {
             self.push(" OFFSET ");
-            self.param(Param::Value(offset.0));
+            self.param(Param::Value(offset));
             self.push("::bigint");
         }
     }
@@ -510,7 +525,7 @@ impl Sql {
     }
 
     fn order(&mut self, order: &Order<'_>) {
-        let sort: &Sort = match order {
+        let sort: &Sort<'_> = match order {
             Order::Field { node, column, sort } => {
                 self.field(*node, column, &sort.field.path);
                 sort
@@ -622,13 +637,13 @@ impl Sql {
         }
     }
 
-    fn group(&mut self, group: &Group, tests: &[Known<'_>]) {
+    fn group(&mut self, group: &Group<'_>, tests: &[Known<'_>]) {
         self.push(if group.negated { "NOT (" } else { "(" });
         self.joined(tests, if group.any { " OR " } else { " AND " });
         self.push(")");
     }
 
-    fn filter(&mut self, node: usize, column: &Column, filter: &Filter, represented: Option<&str>) {
+    fn filter(&mut self, node: usize, column: &Column, filter: &Filter<'_>, represented: Option<&str>) {
         // NOT binds less tightly than any of the operators (manual, 4.1.6), and more than AND.
         self.push(if filter.negated { "NOT " } else { "" });
         match filter.condition {
@@ -639,10 +654,10 @@ impl Sql {
                     Some(function) => {
                         self.push(function);
                         self.push("(");
-                        self.param(Param::Value(value.0));
+                        self.param(Param::Value(value));
                         self.push("::text)");
                     }
-                    None => self.param(Param::Value(value.0)),
+                    None => self.param(Param::Value(value)),
                 }
             }
             Condition::CompareEach(operator, which, values) => {
@@ -683,29 +698,29 @@ impl Sql {
                 self.push(function);
                 self.push("(");
                 self.language(language);
-                self.param(Param::Value(query.0));
+                self.param(Param::Value(query));
                 self.push(")");
             }
         }
     }
 
-    fn list(&mut self, values: parse::Value, represented: Option<&str>) {
+    fn list(&mut self, values: values::Value, represented: Option<&str>) {
         match represented {
             Some(function) => {
                 self.push("SELECT ");
                 self.push(function);
                 self.push("(unnest(");
-                self.param(Param::Value(values.0));
+                self.param(Param::Value(values));
                 self.push("::text[]))");
             }
-            None => self.param(Param::Value(values.0)),
+            None => self.param(Param::Value(values)),
         }
     }
 
     /// The first argument of a function of text search, if there is one.
-    fn language(&mut self, language: Option<parse::Value>) {
+    fn language(&mut self, language: Option<&str>) {
         if let Some(language) = language {
-            self.param(Param::Value(language.0));
+            self.fixed(language);
             self.push("::regconfig, ");
         }
     }
@@ -790,7 +805,7 @@ impl Sql {
         &mut self,
         written: &Written<'_>,
         conflict: Option<&Conflict<'_>>,
-        key: &[(&Column, parse::Value)],
+        key: &[(&Column, values::Value)],
     ) {
         self.push("INSERT INTO ");
         self.relation(written.catalog, written.relation);
@@ -813,7 +828,7 @@ impl Sql {
             self.push(if at == 0 { " WHERE body." } else { " AND body." });
             self.name(&column.name);
             self.push(" = ");
-            self.param(Param::Value(value.0));
+            self.param(Param::Value(*value));
         }
         if let Some(conflict) = conflict {
             self.on_conflict(written, conflict);

@@ -210,7 +210,7 @@ impl Page<'_, '_> {
         sql.counted(self.context.catalog, self.node, self.source);
         if let (Some(Count::Estimated), Some(most)) = (self.count, self.context.max_rows) {
             sql.push(" LIMIT ");
-            sql.param(Param::AtMost(None, most.saturating_add(1)));
+            sql.param(Param::at_most(None, most.saturating_add(1)));
             sql.push("::bigint");
         }
         sql.push(") AS counted");

@@ -1,0 +1,97 @@
+//! Percent-encoding, as query strings have it (WHATWG URL, "application/x-www-form-urlencoded").
+
+use std::borrow::Cow;
+
+use super::Error;
+use super::text::syntax;
+
+/// A query string with its parameters sorted by name, percent-encoded: the same for all that ask the same.
+#[must_use]
+pub fn canonical(query_string: &str) -> String {
+    let pairs = query_string
+        .split('&')
+        .filter_map(|parameter| parameter.split_once('='));
+    let decoded = pairs.filter_map(|(name, value)| Some((decode(name).ok()?, decode(value).ok()?)));
+    let mut parameters: Vec<_> = decoded.collect();
+    parameters.sort_by(|a, b| a.0.cmp(&b.0));
+    let mut text = String::new();
+    for (name, value) in parameters {
+        if !text.is_empty() {
+            text.push('&');
+        }
+        encode(&name, &mut text);
+        text.push('=');
+        encode(&value, &mut text);
+    }
+    text
+}
+
+/// `column=eq.value`, percent-encoded: the filter that finds a row by its key.
+#[must_use]
+pub fn key_filter(column: &str, value: Option<&str>) -> String {
+    let mut text = String::new();
+    encode(column, &mut text);
+    match value {
+        Some(value) => {
+            text.push_str("=eq.");
+            encode(value, &mut text);
+        }
+        None => text.push_str("=is.null"),
+    }
+    text
+}
+
+/// A name as a segment of a path.
+#[must_use]
+pub fn encoded(name: &str) -> String {
+    let mut text = String::new();
+    encode(name, &mut text);
+    text
+}
+
+/// Percent-encodes all but unreserved characters (RFC 3986, section 2.3).
+fn encode(text: &str, out: &mut String) {
+    use std::fmt::Write as _;
+    for byte in text.bytes() {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => out.push(char::from(byte)),
+            _ => {
+                // Writing to a `String` does not fail.
+                let _ = write!(out, "%{byte:02X}");
+            }
+        }
+    }
+}
+
+/// Percent-decoding, with `+` for a space. A `%` without two digits stands for itself.
+pub(super) fn decode(text: &str) -> Result<Cow<'_, str>, Error> {
+    let Some(first) = text.bytes().position(|byte| matches!(byte, b'%' | b'+')) else {
+        return Ok(Cow::Borrowed(text));
+    };
+    let (plain, mut rest) = text.as_bytes().split_at(first);
+    let mut bytes = Vec::with_capacity(text.len());
+    bytes.extend_from_slice(plain);
+    while let Some((&byte, after)) = rest.split_first() {
+        rest = after;
+        match (byte, after) {
+            (b'+', _) => bytes.push(b' '),
+            (b'%', &[high, low, ref after @ ..]) => match (hex(high), hex(low)) {
+                (Some(high), Some(low)) => {
+                    bytes.push(high << 4 | low);
+                    rest = after;
+                }
+                _ => bytes.push(byte),
+            },
+            _ => bytes.push(byte),
+        }
+    }
+    String::from_utf8(bytes)
+        .map(Cow::Owned)
+        .map_err(|_| syntax("query string", text, "it is not UTF-8 when decoded"))
+}
+
+fn hex(digit: u8) -> Option<u8> {
+    char::from(digit)
+        .to_digit(16)
+        .and_then(|value| u8::try_from(value).ok())
+}
