@@ -107,7 +107,7 @@ fn catalog() -> Catalog {
     let columns = columns.map(|(relation, number, name, type_name, oid)| {
         json!({
             "relation": relation, "number": number, "name": name, "type": type_name, "base": type_name, "type_oid": oid,
-            "not_null": true, "identity": "", "computed": false, "default": null, "comment": null, "max_length": null,
+            "not_null": true, "identity": "", "computed": false, "code": false, "default": null, "comment": null, "max_length": null,
             "labels": null,
         })
     });

@@ -102,17 +102,23 @@ pub enum Error {
     /// What was asked does not make sense for the tenant's tables.
     #[error(transparent)]
     Query(#[from] query::Error),
-    /// No connection, or Postgres said no. The flag: whether a token was sent.
+    /// No connection, or Postgres said no.
     #[error("{source}")]
     Pool {
         /// What happened.
         source: pool::Error,
-        /// Whether the request was authenticated, which decides between 401 and 403.
+        /// Whether it ran as another role than that of requests without a token, which decides between 401 and 403.
         authenticated: bool,
     },
     /// The catalog makes no sense.
     #[error(transparent)]
     Catalog(#[from] crate::catalog::Error),
+    /// A statement's columns are of other types than the catalog says.
+    #[error("the schema has changed meanwhile")]
+    Outdated,
+    /// What a role may use could not be read.
+    #[error("the privileges of the role could not be read")]
+    Privileges,
     /// A row could not be encoded.
     #[error(transparent)]
     Encode(#[from] encode::Error),
@@ -128,13 +134,26 @@ impl Error {
     /// Logs it, once, where it is handled: what the client can mend at INFO, what we or the operator must at WARN.
     pub fn log(&self) {
         match self {
-            Self::TenantFailed | Self::Catalog(_) | Self::Encode(_) | Self::Identity(identity::Error::NoKey) => {
+            Self::TenantFailed
+            | Self::Catalog(_)
+            | Self::Privileges
+            | Self::Outdated
+            | Self::Encode(_)
+            | Self::ResponseHeaders
+            | Self::ResponseStatus
+            | Self::Identity(identity::Error::NoKey) => {
                 warn!(error = %self, "request failed")
             }
             Self::Pool { source, .. } => match source {
                 pool::Error::Database(database) => {
                     // The message may quote values, so only the code is logged.
-                    info!(db.response.status_code = database.code().code(), "statement refused");
+                    let code = database.code().code();
+                    // What no client can mend: resources, the system, corruption (manual, appendix A).
+                    if ["53", "58", "XX"].iter().any(|class| code.starts_with(class)) {
+                        warn!(db.response.status_code = code, "statement failed");
+                    } else {
+                        info!(db.response.status_code = code, "statement refused");
+                    }
                 }
                 pool::Error::TenantQueueFull { .. } | pool::Error::ClusterSaturated { .. } | pool::Error::Draining => {
                     info!(error = %self, "request refused");

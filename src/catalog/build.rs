@@ -160,6 +160,7 @@ fn from_raw(column: raw::Column) -> Column {
         comment: column.comment,
         max_length: column.max_length,
         labels: column.labels.unwrap_or_default(),
+        runs_code: column.code,
     }
 }
 

@@ -129,6 +129,13 @@ SELECT
             a.attnotnull OR t.typtype = 'd' AND t.typnotnull AS not_null,
             a.attidentity AS identity,
             a.attgenerated <> '' AS computed,
+            a.attgenerated = 'v'
+                OR NOT b.built_in AND b.typtype <> 'e'
+                OR (NOT b.built_in OR t.typtype = 'd') AND EXISTS (
+                    SELECT FROM pg_catalog.pg_depend AS c
+                    WHERE c.refclassid = 'pg_catalog.pg_type'::pg_catalog.regclass AND c.refobjid IN (t.oid, b.oid)
+                        AND c.classid IN ('pg_catalog.pg_cast'::pg_catalog.regclass, 'pg_catalog.pg_operator'::pg_catalog.regclass)
+                ) AS code,
             CASE
                 WHEN a.attidentity = 'd' THEN (
                     SELECT pg_catalog.format('nextval(%L)', s.objid::pg_catalog.regclass)
@@ -220,15 +227,23 @@ SELECT
     ) AS x)::pg_catalog.text,
     (SELECT COALESCE(pg_catalog.json_agg(x), '[]') FROM (
         SELECT pg_catalog.format_type(c.castsource, NULL) AS source, pg_catalog.format_type(c.casttarget, NULL) AS target,
-            c.castfunc::pg_catalog.regproc::pg_catalog.text AS function
-        FROM pg_catalog.pg_cast AS c
-        JOIN pg_catalog.pg_type AS s ON s.oid = c.castsource
-        JOIN pg_catalog.pg_type AS t ON t.oid = c.casttarget
+            -- With its schema it would name the tenant, and regproc adds that to whatever is overloaded.
+            CASE WHEN pg_catalog.pg_function_is_visible(p.oid) THEN pg_catalog.quote_ident(p.proname)
+                ELSE p.oid::pg_catalog.regproc::pg_catalog.text END AS function
+        FROM used_type AS u
+        JOIN pg_catalog.pg_type AS d ON d.oid = u.oid AND d.typtype = 'd'
+        CROSS JOIN LATERAL (
+            SELECT f.* FROM pg_catalog.pg_cast AS f WHERE f.castsource = d.oid AND f.casttarget IN (25, 114)
+            UNION ALL
+            SELECT f.* FROM pg_catalog.pg_cast AS f WHERE f.castsource IN (25, 114) AND f.casttarget = d.oid
+        ) AS c
+        JOIN pg_catalog.pg_proc AS p ON p.oid = c.castfunc
         WHERE c.castcontext = 'i' AND c.castmethod = 'f'
-            AND (s.typtype = 'd' AND c.casttarget IN (25, 114) OR t.typtype = 'd' AND c.castsource IN (25, 114))
     ) AS x)::pg_catalog.text,
     (SELECT COALESCE(pg_catalog.json_agg(x), '[]') FROM (
-        SELECT pg_catalog.lower(m.typname) AS media_type, p.oid::pg_catalog.regproc::pg_catalog.text AS function,
+        SELECT pg_catalog.lower(m.typname) AS media_type,
+            CASE WHEN pg_catalog.pg_function_is_visible(p.oid) THEN pg_catalog.quote_ident(p.proname)
+                ELSE p.oid::pg_catalog.regproc::pg_catalog.text END AS function,
             CASE WHEN p.proargtypes[0] = 'pg_catalog.anyelement'::pg_catalog.regtype THEN NULL ELSE a.typname END AS relation,
             NULL AS call
         FROM searched AS n
@@ -257,6 +272,8 @@ SELECT
             LEFT JOIN pg_catalog.pg_settings AS g ON pg_catalog.lower(g.name) = pg_catalog.lower(pg_catalog.split_part(c, '=', 1))
             WHERE s.setdatabase = 0 AND pg_catalog.pg_has_role(session_user, r.oid, 'MEMBER') AND r.rolname <> session_user
                 AND COALESCE(g.context, 'user') = 'user'
+                -- These are what a tenant is, and not for a role to change.
+                AND pg_catalog.lower(pg_catalog.split_part(c, '=', 1)) NOT IN ('search_path', 'role', 'session_authorization')
         ) AS x)
     ))::pg_catalog.text";
 

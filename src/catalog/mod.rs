@@ -186,6 +186,9 @@ pub struct Column {
     pub max_length: Option<u32>,
     /// The labels of an enum, in its order.
     pub labels: Box<[Box<str>]>,
+    /// Whether to read it may run functions of the tenant's own: a type with casts or operators that are not built in, a
+    /// virtual generated column.
+    pub runs_code: bool,
 }
 
 /// A way from one relation's rows to another's.

@@ -100,6 +100,7 @@ pub(super) struct Column {
     /// `a`, `d` or nothing.
     pub(super) identity: Box<str>,
     pub(super) computed: bool,
+    pub(super) code: bool,
     pub(super) default: Option<Box<str>>,
     pub(super) comment: Option<Box<str>>,
     pub(super) max_length: Option<u32>,

@@ -110,7 +110,7 @@ pub(super) struct Written {
     pub(super) openapi: Field<OpenApi>,
     pub(super) openapi_security: Field<bool>,
     pub(super) openapi_url: Field<Url>,
-    pub(super) root_function: Field<Name>,
+    pub(super) root_function: Field<OwnFunction>,
     pub(super) cors_origins: Field<List<Origin>>,
     pub(super) verbose_errors: Field<bool>,
     pub(super) server_timing: Field<bool>,
@@ -131,7 +131,7 @@ impl Written {
             openapi: self.openapi.or(default.openapi, report),
             openapi_security: self.openapi_security.or(default.openapi_security, report),
             openapi_url: self.openapi_url.get(report).map(|Url(url)| url),
-            root_function: self.root_function.get(report).map(|Name(name)| name),
+            root_function: self.root_function.get(report).map(|OwnFunction(name)| name),
             cors_origins: self
                 .cors_origins
                 .elements(report)
@@ -169,6 +169,25 @@ impl Scalar for FunctionName {
             schema: schema.map(Into::into),
             name: name.into(),
         })
+    }
+
+    fn schema() -> Schema {
+        Name::schema()
+    }
+}
+
+/// A function of the tenant's schema.
+pub(super) struct OwnFunction(Box<str>);
+
+impl Scalar for OwnFunction {
+    const WRITE: &'static str = "the name of a function of the tenant's schema, such as \"root\"";
+
+    fn from_raw(raw: &Raw<'_>) -> Result<Self, Mistake> {
+        let Name(name) = Name::from_raw(raw)?;
+        if name.contains('.') {
+            return Err(Mistake(format!("{name:?} names a schema, which is not looked at")));
+        }
+        Ok(Self(name))
     }
 
     fn schema() -> Schema {

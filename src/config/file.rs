@@ -11,13 +11,13 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use tokio_postgres::Config as PostgresUrl;
 
-use super::dialect::{AppSetting, FunctionName, Name, OpenApi, Origin, TxEnd, Url};
+use super::dialect::{AppSetting, FunctionName, Name, OpenApi, Origin, OwnFunction, TxEnd, Url};
 use super::field::{Entries, Field, List, tables};
 use super::resolve::{
     BUDGET, CLUSTER, GRACE, LIMITS, LISTEN, MAX_BODY_TEXT, MAX_CONNECTIONS, OPERATOR_LISTEN, SHARED_SCHEMA, text,
 };
 use super::value::{ExistingSchema, Relation, Size, Variable};
-use super::{Access, Credentials, Secret, SharedWrite};
+use super::{AnonymousAccess, Credentials, Secret, SharedWrite};
 use crate::types::{ClaimPath, ClusterId, Host, RoleName, SchemaName};
 
 tables!(Server, Tls, Certificate, Cluster, Shared, Defaults, Migrations, Tenant);
@@ -58,12 +58,14 @@ pub(super) struct Server {
     /// Ports that may stand in `Host` besides the listeners' own, 80 and 443: those a load balancer shows to the public.
     #[schemars(extend("default" = []))]
     pub(super) public_ports: Field<List<NonZeroU16>>,
-    /// Environment variable with the HS256 key of the whole server, at least 32 bytes. A token signed with it must carry
-    /// the tenant's id as `aud`.
+    /// Environment variable with the HMAC key (HS256, HS384, HS512) of the whole server, at least 32 bytes. A token
+    /// signed with it must carry the tenant's id as `aud`.
     pub(super) jwt_secret_env: Field<Variable>,
-    /// File with the HS256 key of the whole server, at least 32 bytes; one newline at its end is not part of the key.
+    /// File with the HMAC key (HS256, HS384, HS512) of the whole server, at least 32 bytes; one newline at its end is
+    /// not part of the key.
     pub(super) jwt_secret_file: Field<PathBuf>,
-    /// The HS256 key of the whole server itself, at least 32 bytes; only in a file that others cannot read (chmod 640).
+    /// The HMAC key (HS256, HS384, HS512) of the whole server itself, at least 32 bytes; only in a file that others
+    /// cannot read (chmod 640).
     pub(super) jwt_secret: Field<Secret>,
     /// The longest request body in bytes.
     #[schemars(extend("default" = MAX_BODY_TEXT))]
@@ -158,7 +160,7 @@ pub(super) struct Defaults {
     pub(super) idle_timeout: Field<Duration>,
     /// What a request without a token may do with the tenant's own tables.
     #[schemars(extend("default" = "read"))]
-    pub(super) anonymous: Field<Access>,
+    pub(super) anonymous: Field<AnonymousAccess>,
     /// The most rows a read may answer with; a larger result is cut here.
     #[schemars(extend("default" = LIMITS.max_rows))]
     pub(super) max_rows: Field<NonZeroU32>,
@@ -218,15 +220,17 @@ pub(super) struct Tenant {
     /// How long an unused connection is kept. Default: that of `[defaults]`.
     pub(super) idle_timeout: Field<Duration>,
     /// What a request without a token may do with this tenant's own tables. Default: that of `[defaults]`.
-    pub(super) anonymous: Field<Access>,
+    pub(super) anonymous: Field<AnonymousAccess>,
     /// The most rows a read may answer with; a larger result is cut here. Default: that of `[defaults]`.
     pub(super) max_rows: Field<NonZeroU32>,
 
-    /// Environment variable with this tenant's HS256 key, at least 32 bytes.
+    /// Environment variable with this tenant's HMAC key (HS256, HS384, HS512), at least 32 bytes.
     pub(super) jwt_secret_env: Field<Variable>,
-    /// File with this tenant's HS256 key, at least 32 bytes; one newline at its end is not part of the key.
+    /// File with this tenant's HMAC key (HS256, HS384, HS512), at least 32 bytes; one newline at its end is not part of
+    /// the key.
     pub(super) jwt_secret_file: Field<PathBuf>,
-    /// This tenant's HS256 key itself, at least 32 bytes; only in a file that others cannot read (chmod 640).
+    /// This tenant's HMAC key (HS256, HS384, HS512) itself, at least 32 bytes; only in a file that others cannot read
+    /// (chmod 640).
     pub(super) jwt_secret: Field<Secret>,
     /// Whether the key in the environment or in the file is written in base64.
     #[schemars(extend("default" = false))]
@@ -275,7 +279,7 @@ pub(super) struct Tenant {
     /// Where the OpenAPI document says that the API is. Default: where it was asked for.
     pub(super) openapi_url: Field<Url>,
     /// Function that answers for /api/ in place of the OpenAPI document.
-    pub(super) root_function: Field<Name>,
+    pub(super) root_function: Field<OwnFunction>,
     /// Origins whose pages may call the API. Default: all.
     #[schemars(extend("default" = []))]
     pub(super) cors_origins: Field<List<Origin>>,

@@ -168,7 +168,7 @@ pub struct Migrations {
 
 /// What a request without a token may do with the tenant's own tables.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Access {
+pub enum AnonymousAccess {
     /// Nothing.
     None,
     /// Read.
@@ -193,7 +193,7 @@ pub struct Limits {
     /// The most rows a read may answer with; a larger result is cut here. Default: 1,000.
     pub max_rows: NonZeroU32,
     /// What a request without a token may do. Default: read.
-    pub anonymous: Access,
+    pub anonymous: AnonymousAccess,
 }
 
 /// `[tenants.ID]`.

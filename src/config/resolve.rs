@@ -19,7 +19,7 @@ use super::claims::{Claim, Draft};
 use super::field::{Entry, Field, Report};
 use super::value::{ExistingSchema, Mistake, Raw, Relation, Scalar, Size, Variable, cluster_id, parse_url, tenant_id};
 use super::{
-    Access, Certificate, Cluster, Credentials, Dialect, Endpoint, Limits, Migrations, Secret, Server, Shared,
+    AnonymousAccess, Certificate, Cluster, Credentials, Dialect, Endpoint, Limits, Migrations, Secret, Server, Shared,
     SharedWrite, Tenant, Tls, dialect, file, read, schema,
 };
 use crate::types::{ClusterId, SchemaName, TenantId};
@@ -40,7 +40,7 @@ pub(super) const LIMITS: Limits = Limits {
     lock_timeout: Duration::from_secs(2),
     idle_timeout: Duration::from_secs(60),
     max_rows: number(1000),
-    anonymous: Access::Read,
+    anonymous: AnonymousAccess::Read,
 };
 
 /// The tenant id whose roles would have the names of those of the shared tables.
@@ -52,7 +52,7 @@ pub(crate) const RESERVED_SCHEMA: &str = "rowhouse";
 /// Where the embedded Postgres of a cluster keeps its data, below the project's root; `.gitignore` names it.
 const DATA: &str = ".rowhouse";
 
-/// An HS256 key has at least the size of the hash (RFC 7518, section 3.2).
+/// A key for HMAC has at least the size of the smallest hash (RFC 7518, section 3.2).
 const MIN_SECRET_LEN: usize = 32;
 
 /// The longest secret file in bytes: far more than any key, little enough to read a wrong file without harm.
@@ -428,7 +428,7 @@ struct WrittenLimits {
     lock_timeout: Field<Duration>,
     idle_timeout: Field<Duration>,
     max_rows: Field<NonZeroU32>,
-    anonymous: Field<Access>,
+    anonymous: Field<AnonymousAccess>,
 }
 
 impl WrittenLimits {
@@ -468,7 +468,7 @@ impl From<file::Defaults> for WrittenLimits {
     }
 }
 
-/// The three ways to name a key for HS256, at most one of which may be used.
+/// The three ways to name a key for HMAC, at most one of which may be used.
 struct WrittenSecret {
     jwt_secret_env: Field<Variable>,
     jwt_secret_file: Field<PathBuf>,
@@ -879,7 +879,7 @@ pub(super) fn tenant(
             offset,
             "`anonymous_role` is for schemas that others own: remove it, or write managed = false",
         ),
-        None if !managed && limits.anonymous != Access::None => report.error(
+        None if !managed && limits.anonymous != AnonymousAccess::None => report.error(
             managed_offset.unwrap_or(id_offset),
             "a tenant that is not managed names the role of requests without a token: write anonymous_role = \"web_anon\", \
              or anonymous = \"none\"",

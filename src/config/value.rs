@@ -9,7 +9,7 @@ use std::time::Duration;
 use schemars::{Schema, json_schema};
 use tokio_postgres::config::TargetSessionAttrs;
 
-use super::{Access, Credentials, Secret, SharedWrite};
+use super::{AnonymousAccess, Credentials, Secret, SharedWrite};
 use crate::types::{ClusterId, Host, IdentifierError, MAX_HOST_LEN, RoleName, SchemaName, TenantId};
 
 /// A single value of TOML as it stands in the file.
@@ -385,7 +385,7 @@ impl Scalar for Relation {
     }
 }
 
-impl Scalar for Access {
+impl Scalar for AnonymousAccess {
     const WRITE: &'static str = "\"none\", \"read\" or \"write\"";
 
     fn from_raw(raw: &Raw<'_>) -> Result<Self, Mistake> {

@@ -169,6 +169,11 @@ impl Column {
         }
     }
 
+    /// How its values become JSON.
+    pub fn encoding(&self) -> Encoding {
+        self.encoding
+    }
+
     #[cold]
     fn error(&self, refusal: Refusal, value: &[u8]) -> Error {
         let name = self.key.strip_prefix(b",").and_then(|key| key.strip_suffix(b":"));

@@ -8,7 +8,7 @@ use aws_lc_rs::digest::{Context, Digest, SHA256};
 use refinery::Migration;
 
 use super::{Error, login_role};
-use crate::config::{Access, Shared, SharedWrite, Tenant};
+use crate::config::{AnonymousAccess, Shared, SharedWrite, Tenant};
 use crate::pool::Credentials;
 
 /// What this version of the program makes around the tables: roles, grants, history. To be raised when that changes;
@@ -43,9 +43,9 @@ impl Migrations {
         text.add(tenant.id.as_str());
         text.add(tenant.schema.as_str());
         text.add(match tenant.limits.anonymous {
-            Access::None => "none",
-            Access::Read => "read",
-            Access::Write => "write",
+            AnonymousAccess::None => "none",
+            AnonymousAccess::Read => "read",
+            AnonymousAccess::Write => "write",
         });
         text.add(if tenant.is_operator() { "operator" } else { "own" });
         text.add_shared(shared);

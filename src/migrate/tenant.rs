@@ -6,7 +6,7 @@ use tokio_postgres::{Client, Error as PgError};
 use super::roles::{self, SHARED_READ, SHARED_WRITE};
 use super::session::{Lock, Session};
 use super::{Error, Migrations, grants, registry};
-use crate::config::{Access, RESERVED_ID, RESERVED_SCHEMA, Shared, SharedWrite, Tenant};
+use crate::config::{AnonymousAccess, RESERVED_ID, RESERVED_SCHEMA, Shared, SharedWrite, Tenant};
 use crate::pool::Credentials;
 use crate::types::RoleName;
 
@@ -70,16 +70,16 @@ async fn bring(
             .await?;
 
         let without_token = match tenant.limits.anonymous {
-            Access::None => grants::NONE,
-            Access::Read => grants::READ,
-            Access::Write => grants::WRITE,
+            AnonymousAccess::None => grants::NONE,
+            AnonymousAccess::Read => grants::READ,
+            AnonymousAccess::Write => grants::WRITE,
         };
         let rights = [(&anonymous, without_token), (&user, grants::WRITE)];
         let rights = rights
             .map(|(grantee, rights)| grants::tables_sql(&tenant.schema, owner.as_str(), grantee.as_str(), rights));
         sql.push_str(&roles::as_owner(owner.as_str(), &rights.concat()));
     }
-    let reads = tenant.limits.anonymous != Access::None;
+    let reads = tenant.limits.anonymous != AnonymousAccess::None;
     let writes = tenant.is_operator() || shared.write == SharedWrite::Tenants;
     sql.push_str(&roles::login_sql(&tenant.id, credentials));
     sql.push_str(&registry::record_sql(

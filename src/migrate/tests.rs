@@ -10,7 +10,7 @@ use tokio_util::task::TaskTracker;
 
 use super::*;
 use crate::config;
-use crate::config::{Access, Config, Live, Shared, SharedWrite, Tenant};
+use crate::config::{AnonymousAccess, Config, Live, Shared, SharedWrite, Tenant};
 use crate::embedded::{Options, Postgres};
 use crate::pool::Credentials;
 
@@ -285,9 +285,9 @@ async fn check_rights(cluster: &Cluster, credentials: &Credentials) {
         ..config.shared.clone()
     };
     for (access, shared_rules, expected) in [
-        (Access::Write, &everyone, ["ok", "ok", "ok"]),
-        (Access::Read, &config.shared, ["ok", "42501", "42501"]),
-        (Access::None, &config.shared, ["42501", "42501", "42501"]),
+        (AnonymousAccess::Write, &everyone, ["ok", "ok", "ok"]),
+        (AnonymousAccess::Read, &config.shared, ["ok", "42501", "42501"]),
+        (AnonymousAccess::None, &config.shared, ["42501", "42501", "42501"]),
     ] {
         Arc::make_mut(&mut changed.limits).anonymous = access;
         tenant(&mut edge, &changed, shared_rules, &migrations, credentials)

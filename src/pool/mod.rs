@@ -25,7 +25,7 @@ pub use connect::Startup;
 pub use credentials::{Credentials, Passwords};
 pub use error::Error;
 pub use lease::Lease;
-pub use session::{Access, Call, Done, End, Isolation, Row, Rows, Step, Transaction};
+pub use session::{Access, Call, Done, End, Isolation, Row, Rows, Step, Transaction, Types};
 pub use tenant_pool::{PoolState, Spec, TenantPool};
 
 use std::sync::Arc;

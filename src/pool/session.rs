@@ -13,7 +13,7 @@ use bytes::BytesMut;
 use futures_util::future::{join, join_all, join5};
 use futures_util::{TryStreamExt, pin_mut};
 use tokio::time::{Instant, timeout};
-use tokio_postgres::error::SqlState;
+use tokio_postgres::error::{DbError, SqlState};
 use tokio_postgres::types::{Format, FromSql, IsNull, ToSql, Type};
 use tokio_postgres::{CancelToken, Client, Statement};
 
@@ -70,8 +70,8 @@ pub struct Transaction<'a> {
     pub isolation: Option<Isolation>,
     /// Settings that hold for this transaction alone: `set_config(name, value, true)`, in this order.
     pub settings: &'a [(&'a str, &'a str)],
-    /// What runs before the statement; its rows are not looked at.
-    pub before: Option<Step<'a>>,
+    /// What runs before the statement, in this order; its rows are not looked at.
+    pub before: &'a [Step<'a>],
     /// What runs after it, each for one row of text.
     pub after: &'a [Step<'a>],
     /// How it ends.
@@ -102,6 +102,11 @@ pub enum End {
 
 /// Who takes the rows of a statement.
 pub trait Rows: Send {
+    /// Is told the types of the columns before anything runs; to break is to have nothing run.
+    fn columns(&mut self, _types: Types<'_>) -> ControlFlow<()> {
+        ControlFlow::Continue(())
+    }
+
     /// Takes one row; to break is to want no more of them.
     fn row(&mut self, row: Row<'_>) -> ControlFlow<()>;
 
@@ -129,6 +134,17 @@ pub struct Done {
     pub after: Vec<Vec<Option<String>>>,
 }
 
+/// The types of a statement's columns, as Postgres described them when it was prepared.
+#[derive(Clone, Copy, Debug)]
+pub struct Types<'a>(&'a [tokio_postgres::Column]);
+
+impl Types<'_> {
+    /// Their OIDs in column order; for a domain that of the type below it.
+    pub fn oids(self) -> impl Iterator<Item = u32> {
+        self.0.iter().map(|column| column.type_().oid())
+    }
+}
+
 /// One row, its values in the binary row format.
 #[derive(Clone, Copy)]
 pub struct Row<'a>(&'a tokio_postgres::Row);
@@ -151,6 +167,15 @@ impl std::fmt::Debug for Row<'_> {
     /// The number of columns only: rows are never logged.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Row").field("columns", &self.0.len()).finish()
+    }
+}
+
+impl Done {
+    fn stopped() -> Self {
+        Self {
+            stopped: true,
+            ..Self::default()
+        }
     }
 }
 
@@ -224,7 +249,11 @@ impl Session {
     ///
     /// If the future is dropped before it is done, the state of the connection is unknown: the lease closes it then.
     pub(super) async fn run(&mut self, call: &Call<'_>, rows: &mut dyn Rows) -> Result<Done, Error> {
-        let limit = self.statement_timeout + DEADLINE_SLACK;
+        let set = match &call.access {
+            Access::Read => None,
+            Access::Transaction(transaction) => statement_timeout(transaction.settings),
+        };
+        let limit = set.unwrap_or(self.statement_timeout).saturating_add(DEADLINE_SLACK);
         match timeout(limit, self.run_unlimited(call, rows)).await {
             Ok(done) => done,
             Err(_) => {
@@ -235,31 +264,32 @@ impl Session {
     }
 
     async fn run_unlimited(&mut self, call: &Call<'_>, rows: &mut dyn Rows) -> Result<Done, Error> {
-        let known = self.statements.contains_key(call.statement.sql);
-        match self.run_once(call, rows).await {
-            // The table changed under a prepared statement (manual: "cached plan must not change result type"), or the
-            // statement is gone. Nothing of it ran, and a transaction was rolled back: prepare it anew, once.
-            Err(Error::Database(error))
-                if known
-                    && matches!(
-                        *error.code(),
-                        SqlState::FEATURE_NOT_SUPPORTED | SqlState::INVALID_SQL_STATEMENT_NAME
-                    ) =>
-            {
+        let mut ran = false;
+        match self.run_once(call, rows, &mut ran).await {
+            Err(Error::Database(error)) if is_outdated(&error) => {
                 self.statements.clear();
-                self.run_once(call, rows).await
+                if ran {
+                    // A function has forgotten them all (`DEALLOCATE ALL`). It must not run twice.
+                    return Err(Error::Database(error));
+                }
+                // A transaction was rolled back: prepare everything anew, once.
+                self.run_once(call, rows, &mut ran).await
             }
             result => result,
         }
     }
 
-    async fn run_once(&mut self, call: &Call<'_>, rows: &mut dyn Rows) -> Result<Done, Error> {
+    /// Sets `ran` once the statement itself has run.
+    async fn run_once(&mut self, call: &Call<'_>, rows: &mut dyn Rows, ran: &mut bool) -> Result<Done, Error> {
         match &call.access {
             Access::Read => {
                 let statement = self.prepared(call.statement.sql).await?;
+                if rows.columns(Types(statement.columns())).is_break() {
+                    return Ok(Done::stopped());
+                }
                 execute(&self.client, &statement, call.statement.params, rows).await
             }
-            Access::Transaction(transaction) => self.transact(&call.statement, transaction, rows).await,
+            Access::Transaction(transaction) => self.transact(&call.statement, transaction, rows, ran).await,
         }
     }
 
@@ -268,34 +298,43 @@ impl Session {
         main: &Step<'_>,
         transaction: &Transaction<'_>,
         rows: &mut dyn Rows,
+        ran: &mut bool,
     ) -> Result<Done, Error> {
         let begin = begin(transaction);
         let configure = self.configure(transaction.settings).await?;
         let steps: Vec<&Step<'_>> = transaction
             .before
             .iter()
-            .chain(std::iter::once(main))
+            .chain([main])
             .chain(transaction.after)
             .collect();
-        // What is new is prepared as the role that it will run as, which may see schemas that the connection's does not.
-        let opened = steps.iter().any(|step| !self.statements.contains_key(step.sql));
-        if opened && let Err(error) = self.open(&begin, configure.as_ref(), &steps).await {
-            batch(&self.client, ROLLBACK).await?;
-            return Err(error);
-        }
-        let mut statements = Vec::with_capacity(steps.len());
-        for step in &steps {
-            statements.push(self.prepared(step.sql).await?);
-        }
+        let known: Option<Vec<Statement>> = steps
+            .iter()
+            .map(|step| self.statements.get(step.sql).cloned())
+            .collect();
+        let opened = known.is_none();
+        let statements = match known {
+            Some(statements) => statements,
+            // What is new is prepared as the role that it will run as, which may see schemas that the connection's does not.
+            None => match self.open(&begin, configure.as_ref(), &steps).await {
+                Ok(statements) => statements,
+                Err(error) => {
+                    batch(&self.client, ROLLBACK).await?;
+                    return Err(error);
+                }
+            },
+        };
         let client = &self.client;
-        let mut statements = statements.iter();
-        let before = transaction
-            .before
-            .as_ref()
-            .and_then(|step| Some((step, statements.next()?)));
-        let Some(statement) = statements.next() else {
+        let (before, statements) = statements.split_at(transaction.before.len());
+        let Some((statement, after)) = statements.split_first() else {
             return Ok(Done::default());
         };
+        if rows.columns(Types(statement.columns())).is_break() {
+            if opened {
+                batch(client, ROLLBACK).await?;
+            }
+            return Ok(Done::stopped());
+        }
 
         // Polled in order, so sent in order; the driver writes them out together. What fails makes all that follow fail,
         // and COMMIT then rolls back.
@@ -313,17 +352,17 @@ impl Session {
             begun.and(configured)
         };
         let preparing = async {
-            match before {
-                Some((step, statement)) => execute(client, statement, step.params, &mut ignore).await.map(drop),
-                None => Ok(()),
-            }
+            let steps = transaction.before.iter().zip(before);
+            let run = steps
+                .map(async |(step, statement)| execute(client, statement, step.params, &mut ignore).await.map(drop));
+            join_all(run).await.into_iter().collect::<Result<(), _>>()
         };
         let executing = execute(client, statement, main.params, rows);
         let following = join_all(
             transaction
                 .after
                 .iter()
-                .zip(statements)
+                .zip(after)
                 .map(|(step, statement)| first_row(client, statement, step.params)),
         );
         let ending = async {
@@ -335,6 +374,7 @@ impl Session {
         };
         let (opening, preparing, executing, following, ending) =
             join5(opening, preparing, executing, following, ending).await;
+        *ran = executing.is_ok();
         let outcome = opening.and(preparing).and(executing).and_then(|done| {
             Ok(Done {
                 after: following.into_iter().collect::<Result<_, _>>()?,
@@ -366,13 +406,13 @@ impl Session {
         }
     }
 
-    /// Begins a transaction, becomes who it is for, and prepares what is new.
+    /// Begins a transaction, becomes who it is for, and prepares what is new: the statements of all steps.
     async fn open(
         &mut self,
         begin: &str,
         configure: Option<&(Statement, Vec<Option<Cow<'_, str>>>)>,
         steps: &[&Step<'_>],
-    ) -> Result<(), Error> {
+    ) -> Result<Vec<Statement>, Error> {
         let configured = async {
             match configure {
                 Some((statement, params)) => execute(&self.client, statement, params, &mut ignore).await.map(drop),
@@ -381,10 +421,11 @@ impl Session {
         };
         let (begun, configured) = join(batch(&self.client, begin), configured).await;
         begun.and(configured)?;
+        let mut statements = Vec::new();
         for step in steps {
-            self.prepared(step.sql).await?;
+            statements.push(self.prepared(step.sql).await?);
         }
-        Ok(())
+        Ok(statements)
     }
 
     /// The statement that sets `settings`, and its parameters.
@@ -418,6 +459,43 @@ impl Session {
         }
         self.statements.insert(Arc::clone(sql), statement.clone());
         Ok(statement)
+    }
+}
+
+/// Whether it says that a prepared statement is gone, or that a table has changed so that its columns would be of other types
+/// (`cached plan must not change result type`). Both are found out before anything of the statement runs; what a function
+/// found out within, Postgres gives a context.
+fn is_outdated(error: &DbError) -> bool {
+    let of_statement = match *error.code() {
+        SqlState::INVALID_SQL_STATEMENT_NAME => true,
+        SqlState::FEATURE_NOT_SUPPORTED => error.routine() == Some("RevalidateCachedQuery"),
+        _ => false,
+    };
+    of_statement && error.where_().is_none()
+}
+
+/// The `statement_timeout` that holds in a transaction with these settings, if they say one: without a unit in milliseconds,
+/// and 0 for none (manual, 19.1.1 and 19.11.1).
+fn statement_timeout(settings: &[(&str, &str)]) -> Option<Duration> {
+    let set = settings
+        .iter()
+        .rev()
+        .find(|(name, _)| name.eq_ignore_ascii_case("statement_timeout"));
+    let text = set?.1.trim();
+    let (number, unit) = text.split_at(text.find(|c: char| c.is_ascii_alphabetic()).unwrap_or(text.len()));
+    let seconds = match unit {
+        "us" => 1e-6,
+        "" | "ms" => 1e-3,
+        "s" => 1.0,
+        "min" => 60.0,
+        "h" => 3600.0,
+        "d" => 86400.0,
+        _ => return None,
+    };
+    let seconds = number.trim().parse::<f64>().ok()? * seconds;
+    match Duration::try_from_secs_f64(seconds) {
+        Ok(Duration::ZERO) => Some(Duration::MAX),
+        limit => limit.ok(),
     }
 }
 
@@ -458,10 +536,7 @@ async fn execute(
     pin_mut!(stream);
     while let Some(row) = stream.try_next().await.map_err(Error::of_statement)? {
         if rows.row(Row(&row)).is_break() {
-            return Ok(Done {
-                stopped: true,
-                ..Done::default()
-            });
+            return Ok(Done::stopped());
         }
     }
     Ok(Done {

@@ -1,5 +1,6 @@
 //! The JSON body of a write: checked and listed, never turned into values.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::str;
@@ -7,6 +8,7 @@ use std::str;
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use super::Error;
+use super::percent::decode;
 
 /// A JSON object, or an array of objects.
 ///
@@ -75,7 +77,7 @@ impl Body {
             BodyFormat::Json => Self::parse(bytes),
             BodyFormat::Csv => Self::csv(bytes),
             BodyFormat::Form => {
-                let fields: BTreeMap<_, _> = form_urlencoded::parse(bytes).into_owned().collect();
+                let fields: BTreeMap<_, _> = Self::fields(bytes)?.into_iter().collect();
                 Ok(Self {
                     text: serde_json::to_string(&[&fields]).map_err(|_| Error::Json)?,
                     keys: fields.into_keys().collect(),
@@ -87,6 +89,11 @@ impl Body {
     }
 
     fn csv(bytes: &[u8]) -> Result<Self, Error> {
+        Self::utf8(bytes)?;
+        // Each quote has a second (RFC 4180); the reader would take what is cut off for the rest of a field.
+        if bytes.iter().filter(|&&byte| byte == b'"').count() % 2 == 1 {
+            return Err(Error::CsvQuotes);
+        }
         let mut reader = csv::Reader::from_reader(bytes);
         let keys: Vec<String> = reader
             .headers()
@@ -114,10 +121,28 @@ impl Body {
         })
     }
 
-    /// The fields of a form, in their order.
-    #[must_use]
-    pub fn fields(bytes: &[u8]) -> Vec<(String, String)> {
-        form_urlencoded::parse(bytes).into_owned().collect()
+    /// The fields of a form, in their order (WHATWG URL, 5.1).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Encoding`].
+    pub fn fields(bytes: &[u8]) -> Result<Vec<(String, String)>, Error> {
+        let text = Self::utf8(bytes)?;
+        let decoded = |text| decode(text).map(Cow::into_owned).map_err(|_| Error::Encoding);
+        text.split('&')
+            .filter(|field| !field.is_empty())
+            .map(|field| field.split_once('=').unwrap_or((field, "")))
+            .map(|(name, value)| Ok((decoded(name)?, decoded(value)?)))
+            .collect()
+    }
+
+    /// A body that is text.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Encoding`].
+    pub fn utf8(bytes: &[u8]) -> Result<&str, Error> {
+        str::from_utf8(bytes).map_err(|_| Error::Encoding)
     }
 
     /// An object without fields, which a function without arguments is called with.

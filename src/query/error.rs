@@ -29,9 +29,15 @@ pub enum Error {
     /// An array whose elements are not objects with the same keys, and no `columns` to say which count.
     #[error("All object keys must match")]
     Keys,
+    /// The body, which is to be text, is not UTF-8.
+    #[error("The body is not UTF-8")]
+    Encoding,
     /// Lines of CSV with more or fewer fields than the header.
     #[error("All lines must have same number of fields")]
     Csv,
+    /// A quoted field of CSV does not end.
+    #[error("A quoted field of the CSV does not end")]
+    CsvQuotes,
     /// `select`, a filter or `order` names a column that is not there.
     #[error("column {relation}.{column} does not exist")]
     Column {
@@ -171,7 +177,7 @@ impl Error {
     pub fn code(&self) -> &'static str {
         match self {
             Self::Syntax { .. } => "PGRST100",
-            Self::Json | Self::Keys | Self::Csv => "PGRST102",
+            Self::Json | Self::Keys | Self::Encoding | Self::Csv | Self::CsvQuotes => "PGRST102",
             Self::Range(_) => "PGRST103",
             Self::PutFilters => "PGRST105",
             Self::NotEmbedded { .. } => "PGRST108",

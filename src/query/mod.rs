@@ -56,7 +56,7 @@ mod tests {
             let base = type_name.split('(').next().unwrap();
             json!({
                 "relation": relation, "number": number, "name": name, "type": type_name, "base": base, "type_oid": oid,
-                "not_null": number == 1, "identity": if number == 1 { "d" } else { "" }, "computed": false,
+                "not_null": number == 1, "identity": if number == 1 { "d" } else { "" }, "computed": false, "code": false,
                 "default": (number == 1).then(|| format!("nextval('{relation}_seq')")), "comment": null,
                 "max_length": null, "labels": null,
             })

@@ -10,7 +10,8 @@ use super::filter::Test;
 use super::preferences::{Count, Resolution};
 use super::shape::Shape;
 use super::sql::{Call, Conflict, Given, Page, Param, Source, Sql, Written};
-use super::tree::{Grower, Known, Node, Out, Value};
+use super::tree::{Child, Grower, Known, Node, Out, Value};
+use super::types::Cast;
 use super::values::array;
 use super::{Body, Error, Query, hint};
 
@@ -583,9 +584,11 @@ pub fn call(
     Ok(plan)
 }
 
-/// Whether reading it runs functions of the tenant's own: views, policies, computed fields and relationships.
+/// Whether reading it may run functions of the tenant's own: views, policies, computed fields and relationships, casts and
+/// operators.
 pub(super) fn runs_code(node: &Node<'_>) -> bool {
-    let own = |column: &Column| node.relation.column(&column.name).is_none();
+    let relation = node.relation;
+    let own = |column: &Column| column.runs_code || relation.column(&column.name).is_none();
     fn tested(tests: &[Known<'_>], own: &dyn Fn(&Column) -> bool) -> bool {
         tests.iter().any(|test| match test {
             Known::One {
@@ -595,19 +598,41 @@ pub(super) fn runs_code(node: &Node<'_>) -> bool {
             Known::Group(_, tests) => tested(tests, own),
         })
     }
-    let computed = |out: &Out<'_>| match &out.value {
-        Value::Field {
-            column, represented, ..
-        } => represented.is_some() || own(column),
-        _ => false,
+    let computed = |out: &Out<'_>| {
+        let cast = out.aggregate.as_ref().and_then(|(_, cast)| cast.as_ref());
+        match &out.value {
+            Value::Field {
+                column,
+                represented,
+                cast: before,
+                ..
+            } => {
+                represented.is_some() || own(column) || [before.as_ref(), cast].into_iter().flatten().any(Cast::is_own)
+            }
+            _ => cast.is_some_and(Cast::is_own),
+        }
     };
-    node.relation.runs_code
+    let ordered = |order: &super::tree::Order<'_>| match order {
+        super::tree::Order::Field { column, .. } => own(column),
+        // What it shows is looked at among its own outputs.
+        super::tree::Order::Related { .. } => false,
+    };
+    let tied = |child: &Child<'_>| match &child.relationship.link {
+        Link::ManyToOne(key) | Link::OneToMany(key) | Link::OneToOne(key) => key.columns.iter().any(|(here, there)| {
+            relation.field(here).is_none_or(own) || child.node.relation.field(there).is_none_or(own)
+        }),
+        Link::ManyToMany(junction) => {
+            let ends = [(&junction.source, relation), (&junction.target, child.node.relation)];
+            ends.iter()
+                .any(|(key, end)| key.columns.iter().any(|(here, _)| end.field(here).is_none_or(own)))
+        }
+        Link::Computed { .. } => true,
+    };
+    relation.runs_code
         || node.outputs.iter().any(computed)
+        || node.order.iter().any(ordered)
         || tested(&node.filters, &own)
-        || node
-            .children
-            .iter()
-            .any(|child| matches!(child.relationship.link, Link::Computed { .. }) || runs_code(&child.node))
+        || node.children.iter().any(|child| tied(child) || runs_code(&child.node))
 }
 
 /// The columns that a write must return for the rows of `node` to be made of them.

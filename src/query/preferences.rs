@@ -145,8 +145,10 @@ impl Preferences {
             if let Some(zone) = preference.strip_prefix("timezone=") {
                 preferences.timezone.get_or_insert_with(|| zone.to_owned());
             } else if let Some(number) = preference.strip_prefix("max-affected=") {
-                if let Ok(number) = number.parse() {
-                    preferences.max_affected.get_or_insert(number);
+                match number.parse() {
+                    Ok(number) => _ = preferences.max_affected.get_or_insert(number),
+                    // Who insists on a bound must not go without one.
+                    Err(_) => preferences.unknown.push(preference.to_owned()),
                 }
             } else {
                 preferences.unknown.push(preference.to_owned());

@@ -200,10 +200,9 @@ impl Query {
     }
 
     fn copy(&mut self, text: &str) -> Result<(), Unread> {
-        if text
-            .bytes()
-            .any(|byte| byte == FIELD_END as u8 || byte == PARAMETER_END as u8)
-        {
+        // Names become SQL text, where a NUL cannot be.
+        const REFUSED: [u8; 3] = [0, FIELD_END as u8, PARAMETER_END as u8];
+        if text.bytes().any(|byte| REFUSED.contains(&byte)) {
             return Err("it holds a control character".into());
         }
         self.normalized.push_str(text);
@@ -430,6 +429,7 @@ mod tests {
             "%22a%1E%22=eq.1",
             "or=(%22a%1F%22.eq.1)",
             "a=fts(%1E).x",
+            "select=%22a%00b%22:id",
         ] {
             assert!(Query::parse(query_string, Purpose::Relation).is_err(), "{query_string}");
         }

@@ -15,7 +15,14 @@ pub(super) struct Cast<'c> {
     pub(super) oid: u32,
 }
 
-/// SQL text must never hold the client's text, so a cast is one of a list, or a type of some column.
+impl Cast<'_> {
+    /// Whether the type is the tenant's own, whose casts may be functions of the tenant's own.
+    pub(super) fn is_own(&self) -> bool {
+        self.oid == 0
+    }
+}
+
+/// What a client calls a type never becomes SQL text, so a cast is one of a list, or a type of some column.
 pub(super) fn cast_to<'c>(name: &str, catalog: &'c Catalog) -> Result<Cast<'c>, Error> {
     if let Some((name, oid)) = BUILT_IN.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)) {
         return Ok(Cast {

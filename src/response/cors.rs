@@ -26,12 +26,10 @@ const MAX_AGE: HeaderValue = HeaderValue::from_static("86400");
 #[must_use]
 pub fn preflight(method: &Method, headers: &HeaderMap, origins: &[Box<str>]) -> Option<Response<Body>> {
     let asks = method == Method::OPTIONS && headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD);
-    if !asks || !headers.contains_key(ORIGIN) {
-        return None;
-    }
+    let origin = headers.get(ORIGIN).filter(|_| asks)?;
     let mut response = Response::new(Body::default());
     let answer = response.headers_mut();
-    if !allow(headers, origins, answer) {
+    if !allow(Some(origin), origins, answer) {
         return Some(response);
     }
     answer.insert(ACCESS_CONTROL_ALLOW_METHODS, METHODS);
@@ -49,22 +47,26 @@ pub fn preflight(method: &Method, headers: &HeaderMap, origins: &[Box<str>]) -> 
     Some(response)
 }
 
-/// Lets the page that made the request read the answer, if it may.
-pub fn expose(headers: &HeaderMap, origins: &[Box<str>], answer: &mut HeaderMap) {
-    if headers.contains_key(ORIGIN) && allow(headers, origins, answer) {
+/// Lets the page of `origin`, which made the request, read the answer, if it may.
+pub fn expose(origin: Option<&HeaderValue>, origins: &[Box<str>], answer: &mut HeaderMap) {
+    if allow(origin, origins, answer) {
         answer.insert(ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED);
     }
 }
 
-fn allow(headers: &HeaderMap, origins: &[Box<str>], answer: &mut HeaderMap) -> bool {
+/// Whether it may. Where not every page may, what a page gets is not for a cache to give to others (the Fetch standard,
+/// "CORS protocol and HTTP caches"), also if no page asked.
+fn allow(origin: Option<&HeaderValue>, origins: &[Box<str>], answer: &mut HeaderMap) -> bool {
+    if !origins.is_empty() {
+        answer.append(VARY, HeaderValue::from_static("Origin"));
+    }
+    let Some(origin) = origin else {
+        return false;
+    };
     if origins.is_empty() {
         answer.insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
         return true;
     }
-    answer.append(VARY, HeaderValue::from_static("Origin"));
-    let Some(origin) = headers.get(ORIGIN) else {
-        return false;
-    };
     let allowed = origins.iter().any(|allowed| allowed.as_bytes() == origin.as_bytes());
     if allowed {
         answer.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
@@ -75,11 +77,13 @@ fn allow(headers: &HeaderMap, origins: &[Box<str>], answer: &mut HeaderMap) -> b
 
 /// The answer to `OPTIONS`: what may be done.
 #[must_use]
-pub fn options(allowed: &str) -> Response<Body> {
+pub fn options(allowed: &str, origins: &[Box<str>]) -> Response<Body> {
     let mut response = Response::new(Body::default());
-    response
-        .headers_mut()
-        .insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
+    if origins.is_empty() {
+        response
+            .headers_mut()
+            .insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
+    }
     if let Ok(allowed) = HeaderValue::from_str(allowed) {
         response.headers_mut().insert(ALLOW, allowed);
     }

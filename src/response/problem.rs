@@ -163,7 +163,8 @@ impl From<&Error> for Problem {
             Error::RoleNotPermitted(_) => Self::new(StatusCode::FORBIDDEN, "42501", error.to_string()),
             Error::Query(error) => query(error),
             Error::Pool { source, authenticated } => pool(source, *authenticated),
-            Error::Catalog(_) | Error::Encode(_) => Self::new(
+            Error::Outdated => Self::unavailable("schema_changed", error.to_string(), 1),
+            Error::Catalog(_) | Error::Privileges | Error::Encode(_) => Self::new(
                 StatusCode::INTERNAL_SERVER_ERROR,
                 "PGRSTX00",
                 "the answer could not be read",
@@ -255,10 +256,7 @@ fn database(error: &DbError, authenticated: bool) -> Problem {
     }
     let status = match *code {
         _ if code.code().starts_with("PT") => {
-            let status = code.code()[2..]
-                .parse()
-                .ok()
-                .and_then(|status| StatusCode::from_u16(status).ok());
+            let status = code.code()[2..].parse().ok().and_then(settings::final_status);
             status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
         }
         // A cast of an aggregate that is not for this: a handler of media types that does not fit.

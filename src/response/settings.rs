@@ -1,6 +1,6 @@
 //! What functions of the database say of the response: `response.headers`, `response.status`, `RAISE SQLSTATE 'PGRST'`.
 
-use http::header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING};
+use http::header::{CONNECTION, CONTENT_LENGTH, TE, TRAILER, TRANSFER_ENCODING, UPGRADE};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use serde::Deserialize;
 use serde_json::Value;
@@ -27,21 +27,34 @@ pub fn apply(headers: Option<&str>, status: Option<&str>, response: &mut Respons
             let value = HeaderValue::from_bytes(value.as_bytes()).map_err(|_| Error::ResponseHeaders)?;
             set.append(name, value);
         }
-        // How a message is framed is not for SQL to say (RFC 9112, section 6).
-        for name in [CONTENT_LENGTH, TRANSFER_ENCODING, CONNECTION] {
+        for name in FRAMING {
             set.remove(name);
         }
         response.headers_mut().extend(set);
     }
     if let Some(status) = status.filter(|text| !text.is_empty()) {
-        let status: StatusCode = status.parse().map_err(|_| Error::ResponseStatus)?;
-        // 1xx is no answer.
-        if status.is_informational() {
-            return Err(Error::ResponseStatus);
-        }
-        *response.status_mut() = status;
+        let status = status.parse().ok().and_then(final_status);
+        *response.status_mut() = status.ok_or(Error::ResponseStatus)?;
     }
     Ok(())
+}
+
+/// How a message is framed, and what becomes of its connection, is not for SQL to say: with a length that is not the body's,
+/// what follows would be taken for another answer (RFC 9110, 7.6.1; RFC 9112, section 6).
+const FRAMING: [HeaderName; 7] = [
+    CONNECTION,
+    CONTENT_LENGTH,
+    TE,
+    TRAILER,
+    TRANSFER_ENCODING,
+    UPGRADE,
+    HeaderName::from_static("keep-alive"),
+];
+
+/// The status of an answer, which SQL may choose. 1xx is none (RFC 9110, 15.2).
+pub(super) fn final_status(code: u16) -> Option<StatusCode> {
+    let status = StatusCode::from_u16(code).ok()?;
+    (!status.is_informational()).then_some(status)
 }
 
 /// A response that a function raised.
@@ -96,12 +109,14 @@ pub(super) fn raised(message: &str, detail: Option<&str>) -> Result<Raised, Malf
     let Detail { status, headers } = serde_json::from_str(detail).map_err(|_| malformed())?;
     let headers = headers.iter().filter_map(|(name, value)| {
         Some((
-            HeaderName::from_bytes(name.as_bytes()).ok()?,
+            HeaderName::from_bytes(name.as_bytes())
+                .ok()
+                .filter(|name| !FRAMING.contains(name))?,
             HeaderValue::from_bytes(value.as_bytes()).ok()?,
         ))
     });
     Ok(Raised {
-        status: StatusCode::from_u16(status).map_err(|_| malformed())?,
+        status: final_status(status).ok_or_else(malformed)?,
         headers: headers.collect(),
         body,
     })

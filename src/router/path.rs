@@ -56,15 +56,14 @@ impl<'a> Path<'a> {
             ("-", None) => Err(Error::InvalidPath),
             ("admin", _) => Ok(Self::Admin),
             ("api", None | Some("")) => Ok(Self::ApiRoot),
-            ("api", Some(rest)) if rest.starts_with("rpc/") => {
-                let function = rest.trim_start_matches("rpc/");
-                Ok(Self::Call {
-                    function: name(function.strip_suffix('/').unwrap_or(function))?,
-                })
-            }
             ("api", Some(rest)) => {
-                let relation = name(rest.strip_suffix('/').unwrap_or(rest))?;
-                Ok(Self::Api { relation })
+                let rest = rest.strip_suffix('/').unwrap_or(rest);
+                match rest.strip_prefix("rpc/") {
+                    Some(function) => Ok(Self::Call {
+                        function: name(function)?,
+                    }),
+                    None => Ok(Self::Api { relation: name(rest)? }),
+                }
             }
             (_, None | Some("")) => Ok(Self::Page { relation: first }),
             (_, Some(_)) => Err(Error::InvalidPath),
@@ -142,6 +141,10 @@ mod tests {
         check("/api/projects", api("projects"));
         check("/api/projects/", api("projects"));
         check("/api/admin", api("admin"));
+        for path in ["/api/rpc/add", "/api/rpc/add/", "/api/rpc/%61dd"] {
+            check(path, Path::Call { function: "add".into() });
+        }
+        check("/api/rpc", api("rpc"));
         check("/-/style.css", Path::Asset("style.css"));
         check("/-/a/b%2F", Path::Asset("a/b%2F"));
         check("/admin", Path::Admin);
@@ -176,6 +179,9 @@ mod tests {
             "/api//x",
             "/api/x//",
             "/api/x/y",
+            "/api/rpc/rpc/add",
+            "/api/rpc//add",
+            "/api/rpc/add/x",
             "/%",
             "/%4",
             "/%zz",

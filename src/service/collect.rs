@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::encode::JsonRows;
+use crate::encode::{Column, Encoding, JsonRows};
 use crate::error::Error;
-use crate::pool::{Done, Row, Rows as TakesRows};
+use crate::pool::{Done, Row, Rows as TakesRows, Types};
 use crate::query::Plan;
 use crate::query::plan::Rows;
 
@@ -180,6 +180,20 @@ impl<'p> Collector<'p> {
 }
 
 impl TakesRows for Collector<'_> {
+    /// The plan's encodings were made of what the catalog said: a value of another type would come out as a wrong one.
+    fn columns(&mut self, types: Types<'_>) -> ControlFlow<()> {
+        if !matches!(self.plan.rows, Rows::Objects | Rows::Values) {
+            return ControlFlow::Continue(());
+        }
+        let mut types = types.oids();
+        let fits = |column: &Column| types.next().and_then(Encoding::of_type) == Some(column.encoding());
+        if self.plan.columns.iter().all(fits) {
+            return ControlFlow::Continue(());
+        }
+        self.failure = Some(Error::Outdated);
+        ControlFlow::Break(())
+    }
+
     fn row(&mut self, row: Row<'_>) -> ControlFlow<()> {
         match self.take(row) {
             Ok(()) => ControlFlow::Continue(()),

@@ -1,7 +1,10 @@
 //! The request path: Host, tenant, path, identity, query, connection, rows, response. From top to bottom, on one page.
 
 mod api;
+mod asked;
 mod collect;
+mod document;
+mod run;
 mod timing;
 
 use std::sync::Arc;
@@ -9,7 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use bytes::{Bytes, BytesMut};
-use http::header::{ACCEPT, AUTHORIZATION, HOST, ORIGIN};
+use http::header::{ACCEPT, AUTHORIZATION, HOST};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::BodyExt as _;
 use hyper::body::{Body as _, Incoming};
@@ -17,13 +20,13 @@ use tokio::time::{Instant, timeout};
 use tracing::{Instrument as _, info_span};
 
 use crate::catalog;
-use crate::config::{Access as Anonymous, Secret};
+use crate::config::{AnonymousAccess, Secret};
 use crate::error::Error;
 use crate::identity;
 use crate::identity::Claims;
 use crate::metrics::Metrics;
 use crate::pages;
-use crate::pool::{Access, Call, End, Pools, Step, Transaction};
+use crate::pool::{End, Pools, Step};
 use crate::query::plan::{Context, Delivery};
 use crate::query::{Plan, Plans, Query, plan};
 use crate::response;
@@ -37,6 +40,7 @@ use crate::views;
 
 use api::Target;
 use collect::{Checks, Collector};
+use run::{Job, Runner};
 
 /// No answer may take more memory than this.
 const MAX_RESPONSE: usize = 64 << 20;
@@ -148,37 +152,14 @@ impl Service {
                     allow: "GET, HEAD",
                 }),
             },
-            Path::ApiRoot => self.data(tenant, Target::Root, secure, request).await,
-            Path::Api { relation } => self.data(tenant, Target::Relation(&relation), secure, request).await,
-            Path::Call { function } => self.data(tenant, Target::Function(&function), secure, request).await,
+            Path::ApiRoot => Ok(self.api(tenant, Target::Root, secure, request).await),
+            Path::Api { relation } => Ok(self.api(tenant, Target::Relation(&relation), secure, request).await),
+            Path::Call { function } => Ok(self.api(tenant, Target::Function(&function), secure, request).await),
             page @ (Path::Home | Path::Page { .. }) => {
                 let result = self.page(tenant, &page, &request).await;
                 Ok(result.unwrap_or_else(|error| failure_page(tenant, &request, id, &error)))
             }
         }
-    }
-
-    /// The data API, whose errors are told as its tenant wants them to be.
-    async fn data(
-        &self,
-        tenant: &Arc<Tenant>,
-        target: Target<'_>,
-        secure: bool,
-        request: Request<Incoming>,
-    ) -> Result<Response<Body>, Error> {
-        serving(tenant)?;
-        let origin = request.headers().get(ORIGIN).cloned();
-        let answer = self.api(tenant, target, secure, request).await;
-        let dialect = &tenant.config().dialect;
-        answer.or_else(|error| {
-            error.log();
-            let mut response = Problem::from(&error).into_response(dialect.verbose_errors);
-            if let Some(origin) = origin {
-                let asked = HeaderMap::from_iter([(ORIGIN, origin)]);
-                response::expose(&asked, &dialect.cors_origins, response.headers_mut());
-            }
-            Ok(response)
-        })
     }
 
     /// `/` and `/{relation}`, for people.
@@ -223,7 +204,17 @@ impl Service {
         let plan = self
             .plans
             .read(&context, structure.number, &query, relation, Delivery::Text, None)?;
-        let rows = self.texts(tenant, &query, &plan, &caller).await?;
+        let runner = Runner {
+            tenant,
+            structure: &structure,
+            caller: &caller,
+            schema: 0,
+            method: request.method(),
+            uri: request.uri(),
+            headers: request.headers(),
+            timezone: None,
+        };
+        let rows = self.texts(runner, &query, &plan).await?;
         let html = views::list(catalog, &plan, name, tenant, host, rows, &page);
         Ok(response::html(StatusCode::OK, html))
     }
@@ -241,7 +232,7 @@ impl Service {
         let named = claims.as_ref().and_then(|claims| claims.role.clone());
         match named {
             Some(role) if !tenant.permits_role(&role) => Err(Error::RoleNotPermitted(role)),
-            None if config.limits.anonymous == Anonymous::None => Err(Error::AnonymousDisabled),
+            None if config.limits.anonymous == AnonymousAccess::None => Err(Error::AnonymousDisabled),
             named => Ok(Caller {
                 role: named.unwrap_or_else(|| tenant.anonymous_role()),
                 claims,
@@ -250,48 +241,20 @@ impl Service {
     }
 
     /// Runs `plan` and takes its rows as text.
-    async fn texts(
-        &self,
-        tenant: &Arc<Tenant>,
-        query: &Query,
-        plan: &Plan,
-        caller: &Caller,
-    ) -> Result<Vec<Vec<Option<String>>>, Error> {
-        let params = plan.params(query, None);
-        let claims = caller.claims.as_ref().map(|claims| claims.with_role(&caller.role));
-        let role = claims.as_ref().map(|_| ("role", &*caller.role));
-        let claims = claims.as_ref().map(|claims| ("request.jwt.claims", &**claims));
-        // The role first: the claims are then set by the role itself, as any custom setting may be.
-        let settings: Vec<(&str, &str)> = role.into_iter().chain(claims).collect();
-        let access = if settings.is_empty() && !plan.runs_code {
-            Access::Read
-        } else {
-            Access::Transaction(Transaction {
-                writes: false,
-                isolation: None,
-                settings: &settings,
-                before: None,
-                after: &[],
-                end: End::Commit,
-            })
-        };
-        let call = Call {
+    async fn texts(&self, runner: Runner<'_>, query: &Query, plan: &Plan) -> Result<Vec<Vec<Option<String>>>, Error> {
+        let job = Job {
             statement: Step {
                 sql: &plan.statement,
-                params: &params,
+                params: &plan.params(query, None),
             },
-            access,
+            after: &[],
+            settings: &[],
+            runs_code: plan.runs_code,
+            writes: false,
+            end: End::Commit,
         };
         let mut collector = Collector::new(plan, false, MAX_PAGE, Checks::default());
-        let started = Instant::now();
-        let mut lease = tenant.pool(&self.pools).checkout(&self.pools).await?;
-        self.metrics.checkout(started.elapsed());
-        let result = lease.run(&call, &mut collector).await;
-        lease.finish();
-        result.map_err(|source| Error::Pool {
-            source,
-            authenticated: caller.claims.is_some(),
-        })?;
+        self.execute(runner, job, &mut collector).await?;
         match collector.failure {
             Some(failure) => Err(failure),
             None => Ok(collector.texts),

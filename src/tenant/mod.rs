@@ -330,6 +330,33 @@ impl Tenant {
         if let Some(known) = slot.known.load_full().filter(|_| slot.is_fresh()) {
             return Ok(known);
         }
+        self.read(at, pools, store).await
+    }
+
+    /// What the schema number `at` holds now that the catalog with the number `outdated` was found not to be true any more:
+    /// read again, unless another request has done so.
+    ///
+    /// # Errors
+    ///
+    /// As [`structure`](Self::structure).
+    pub async fn renewed(
+        &self,
+        at: usize,
+        outdated: u64,
+        pools: &Pools,
+        store: &catalog::Store,
+    ) -> Result<Arc<Structure>, CatalogError> {
+        let slot = &self.structures[at];
+        let _loading = slot.loading.lock().await;
+        match slot.known.load_full().filter(|known| known.number != outdated) {
+            Some(known) => Ok(known),
+            None => self.read(at, pools, store).await,
+        }
+    }
+
+    /// Reads it, as the one who does so.
+    async fn read(&self, at: usize, pools: &Pools, store: &catalog::Store) -> Result<Arc<Structure>, CatalogError> {
+        let slot = &self.structures[at];
         let forgotten = slot.forgotten.load(Ordering::Acquire);
         let structure = Arc::new(self.load(at, pools, store).await?);
         slot.known.store(Some(Arc::clone(&structure)));

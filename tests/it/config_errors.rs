@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use rowhouse::config::{Access, Config, Credentials, Endpoint, Errors, Live, SharedWrite, schema};
+use rowhouse::config::{AnonymousAccess, Config, Credentials, Endpoint, Errors, Live, SharedWrite, schema};
 
 /// A project with the least `rowhouse.toml`, in a directory of its own.
 struct Project {
@@ -161,7 +161,7 @@ fn every_default_is_filled_in() {
     assert_eq!(acme.limits.lock_timeout, Duration::from_secs(2));
     assert_eq!(acme.limits.idle_timeout, Duration::from_secs(60));
     assert_eq!(acme.limits.max_rows.get(), 1000);
-    assert_eq!(acme.limits.anonymous, Access::Read);
+    assert_eq!(acme.limits.anonymous, AnonymousAccess::Read);
 }
 
 #[test]
@@ -293,7 +293,10 @@ fn every_key_takes_effect() {
         ["a.example.com", "[::1]"]
     );
     assert!(boss.is_operator());
-    assert_eq!((boss.limits.pool_max.get(), boss.limits.anonymous), (2, Access::None));
+    assert_eq!(
+        (boss.limits.pool_max.get(), boss.limits.anonymous),
+        (2, AnonymousAccess::None)
+    );
     assert_eq!(
         (boss.limits.checkout_timeout, boss.limits.max_rows.get()),
         (Duration::from_millis(100), 10)
@@ -309,7 +312,7 @@ fn every_key_takes_effect() {
     let limits = &legacy.limits;
     assert_eq!(
         (limits.pool_max.get(), limits.max_rows.get(), limits.anonymous),
-        (3, 5, Access::Write)
+        (3, 5, AnonymousAccess::Write)
     );
     let timeouts = [
         limits.checkout_timeout,

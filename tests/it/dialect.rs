@@ -203,6 +203,7 @@ async fn reading() {
         => [{"a.dotted":1,"two words":"comma, and \"quote\""},{"a.dotted":2,"two words":"back\\slash"},
         | {"a.dotted":3,"two words":"naïve ☕"}]
         GET /odd;name é?"a.dotted"=eq.2&select=t:"two words","(par)" => [{"t":"back\\slash","(par)":":*"}]
+        < content-location: /api/odd%3Bname%20%C3%A9?%22a.dotted%22=eq.2&select=t%3A%22two%20words%22%2C%22%28par%29%22
         GET /odd;name é?"two words"=eq.comma, and "quote"&select="a.dotted" => [{"a.dotted":1}]
         GET /odd;name é?"two words"=in.("comma, and \"quote\"","back\\slash")&select="a.dotted"
         => [{"a.dotted":1},{"a.dotted":2}]
@@ -2123,6 +2124,17 @@ async fn options_and_origins() {
         => 200
         < access-control-allow-origin: -
         < access-control-allow-methods: -
+        < vary: Origin
+        @branch OPTIONS /parents
+        > Origin: https://evil.example
+        => 200
+        < access-control-allow-origin: -
+        @branch GET /parents?id=eq.1 => [{"id":1,"name":"p1"}]
+        < access-control-allow-origin: -
+        @branch GET /nothing_here
+        > Origin: https://evil.example
+        => 404 {"code":"PGRST205"}
+        < vary: Origin
     "##;
     check(&street().await, table).await;
 }

@@ -302,9 +302,9 @@ fn words_that_are_unknown_are_refused_with_those_that_are_known() {
 
 #[test]
 fn texts_and_names_are_not_empty() {
-    for key in ["root_function", "jwt_audience"] {
+    let function = "write the name of a function of the tenant's schema, such as \"root\"";
+    for (key, write) in [("root_function", function), ("jwt_audience", "write a text in quotes")] {
         let column = key.len() + 4;
-        let write = "write a text in quotes";
         refuses(
             &format!("{key} = \"\"\n"),
             &[&format!("3:{column}: the text is empty: {write}")],
@@ -318,6 +318,12 @@ fn texts_and_names_are_not_empty() {
             &[&format!("3:{column}: a list does not belong here: {write}")],
         );
     }
+    refuses(
+        "root_function = \"api.root\"\n",
+        &[&format!(
+            "3:17: \"api.root\" names a schema, which is not looked at: {function}"
+        )],
+    );
     let write = "write the name of a function, such as \"check_request\" or \"api.check_request\"";
     refuses("pre_request = \"\"\n", &[&format!("3:15: the text is empty: {write}")]);
     refuses(

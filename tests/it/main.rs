@@ -12,6 +12,7 @@ mod config_errors;
 mod dialect;
 mod dialect_config;
 mod failure;
+mod hostile;
 mod identity;
 mod isolation;
 mod logins;

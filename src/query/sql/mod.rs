@@ -221,7 +221,7 @@ impl Sql {
             self.push(extra);
         }
         self.from(catalog, source);
-        self.rest(catalog, node, &[], limit);
+        self.rest(catalog, node, &[], limit, limit);
     }
 
     fn outputs(&mut self, node: &Node<'_>, form: Form) {
@@ -350,9 +350,17 @@ impl Sql {
     }
 
     /// What follows `FROM`: joins, `WHERE`, `GROUP BY`, `ORDER BY`, `LIMIT`. `joined` are conditions of a parent's key.
-    fn rest(&mut self, catalog: &Catalog, node: &Node<'_>, joined: &[String], limit: Option<u64>) {
+    /// What stands behind `FROM`: no more than `limit` rows, and than `embedded` of each relation to many below.
+    fn rest(
+        &mut self,
+        catalog: &Catalog,
+        node: &Node<'_>,
+        joined: &[String],
+        limit: Option<u64>,
+        embedded: Option<u64>,
+    ) {
         for child in &node.children {
-            self.join(catalog, node, child, limit);
+            self.join(catalog, node, child, embedded);
         }
         self.conditions(joined, &node.filters, |sql, tests, by| sql.joined(tests, by));
         if node.outputs.iter().any(|out| out.aggregate.is_some()) {
@@ -424,8 +432,7 @@ impl Sql {
             self.outputs(&child.node, form);
         }
         let joined = self.related(catalog, parent, child);
-        // One row needs no limit, and without one the planner may join as it likes.
-        self.rest_of_child(catalog, child, &joined, limit.filter(|_| many));
+        self.rest_of_child(catalog, child, &joined, limit);
         self.push(")");
         if many {
             let _ = write!(self.text, " AS r{id})");
@@ -450,7 +457,9 @@ impl Sql {
     fn rest_of_child(&mut self, catalog: &Catalog, child: &Child<'_>, joined: &[String], limit: Option<u64>) {
         let spread_one = child.spread && child.relationship.link.is_to_one();
         if !spread_one {
-            return self.rest(catalog, &child.node, joined, limit);
+            // One row needs no limit, and without one the planner may join as it likes.
+            let own = limit.filter(|_| !child.relationship.link.is_to_one());
+            return self.rest(catalog, &child.node, joined, own, limit);
         }
         let node = &child.node;
         for grandchild in &node.children {
@@ -890,7 +899,10 @@ impl Sql {
         }
         self.push(" FROM ");
         if written.defaults {
-            self.body(written);
+            self.push("(SELECT item FROM jsonb_array_elements(");
+            self.param(Param::Body);
+            self.push("::jsonb) AS item LIMIT 1) AS item(item), LATERAL jsonb_to_record(item.item)");
+            self.body_columns(written);
         } else {
             self.push("(SELECT * FROM ");
             self.body(written);
@@ -987,12 +999,17 @@ impl Sql {
         if written.defaults {
             self.push("jsonb_array_elements(");
             self.param(Param::Body);
-            self.push("::jsonb) AS item(item), LATERAL jsonb_to_record(item.item) AS body(");
+            self.push("::jsonb) AS item(item), LATERAL jsonb_to_record(item.item)");
         } else {
             self.push("json_to_recordset(");
             self.param(Param::Body);
-            self.push("::json) AS body(");
+            self.push("::json)");
         }
+        self.body_columns(written);
+    }
+
+    fn body_columns(&mut self, written: &Written<'_>) {
+        self.push(" AS body(");
         for (at, column) in written.columns.iter().enumerate() {
             self.separator(at, ", ");
             self.name(&column.name);
