@@ -14,7 +14,9 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use futures_util::future::join_all;
 use rowhouse::catalog::{LOAD_SQL, Loaded};
 use rowhouse::encode::{Column, Encoding, JsonRows};
-use rowhouse::pool::{Access, Call, Lease, Row, Step};
+use rowhouse::pool::{Access, Call, Row, Step};
+use rowhouse::service::Service;
+use rowhouse::tenant::Tenant;
 use tokio_postgres::NoTls;
 
 use support::Street;
@@ -50,45 +52,76 @@ const COLUMNS: [(&str, &str, Encoding, &str); 10] = [
     ),
 ];
 
-/// Both ways as the requests of one tenant, several at once.
+/// A tenant's table, read both ways.
+struct Wide {
+    service: Arc<Service>,
+    tenant: Arc<Tenant>,
+    plain: Arc<str>,
+    aggregated: Arc<str>,
+    columns: Arc<[Column]>,
+}
+
+impl Wide {
+    fn new(street: &Street) -> Self {
+        let names = COLUMNS.map(|(name, ..)| format!("t.{name}")).join(", ");
+        let rows = format!("SELECT {names} FROM wide AS t LIMIT {ROWS}");
+        Self {
+            service: Arc::clone(street.service()),
+            tenant: street.tenants().pop().expect("one was started"),
+            aggregated: format!("SELECT json_agg(r)::text FROM ({rows}) AS r").into(),
+            plain: rows.into(),
+            columns: COLUMNS
+                .iter()
+                .map(|(name, _, encoding, _)| Column::new(name, *encoding))
+                .collect(),
+        }
+    }
+
+    async fn encoded(&self) -> Bytes {
+        let mut json = JsonRows::new(Arc::clone(&self.columns), 0);
+        self.read(&self.plain, |row| json.row(row.values()).expect("its own types"))
+            .await;
+        json.finish()
+    }
+
+    async fn made_in_postgres(&self) -> Bytes {
+        let mut json = Bytes::new();
+        self.read(&self.aggregated, |row| {
+            json = Bytes::copy_from_slice(row.values().next().flatten().expect("a document"));
+        })
+        .await;
+        json
+    }
+
+    async fn read(&self, sql: &Arc<str>, mut take: impl FnMut(Row<'_>) + Send) {
+        let pools = &self.service.pools;
+        let mut lease = self
+            .tenant
+            .pool(pools)
+            .checkout(pools)
+            .await
+            .expect("a connection is free in time");
+        let call = Call {
+            statement: Step { sql, params: &[] },
+            access: Access::Read,
+        };
+        let mut rows = |row: Row<'_>| {
+            take(row);
+            ControlFlow::Continue(())
+        };
+        lease.run(&call, &mut rows).await.expect("the statement runs");
+        lease.finish();
+    }
+}
+
+/// Both ways as the requests of one tenant, several at once, each a task as in a server.
 fn rows(criterion: &mut Criterion) {
     let street = Street::start(1);
     let runtime = street.runtime();
     runtime.block_on(execute(&street, &wide_table()));
-    let pools = &street.service().pools;
-    let tenants = street.tenants();
-    let tenant = tenants.first().expect("one was started");
-    let names = COLUMNS.map(|(name, ..)| format!("t.{name}")).join(", ");
-    let plain: Arc<str> = format!("SELECT {names} FROM wide AS t LIMIT {ROWS}").into();
-    let aggregated: Arc<str> =
-        format!("SELECT json_agg(r)::text FROM (SELECT {names} FROM wide AS t LIMIT {ROWS}) AS r").into();
-    let columns: Arc<[Column]> = COLUMNS
-        .iter()
-        .map(|(name, _, encoding, _)| Column::new(name, *encoding))
-        .collect();
-    let checkout = async || {
-        let pool = tenant.pool(pools);
-        pool.checkout(pools).await.expect("a connection is free in time")
-    };
-    let encoded = async || {
-        let mut json = JsonRows::new(Arc::clone(&columns), 0);
-        let mut lease = checkout().await;
-        read(&mut lease, &plain, |row| json.row(row.values()).expect("its own types")).await;
-        lease.finish();
-        json.finish()
-    };
-    let made_in_postgres = async || {
-        let mut json = Bytes::new();
-        let mut lease = checkout().await;
-        read(&mut lease, &aggregated, |row| {
-            json = Bytes::copy_from_slice(row.values().next().flatten().expect("a document"));
-        })
-        .await;
-        lease.finish();
-        json
-    };
+    let wide = Arc::new(Wide::new(&street));
     let value = |json: Bytes| -> serde_json::Value { serde_json::from_slice(&json).expect("JSON") };
-    let (ours, theirs) = runtime.block_on(async { (encoded().await, made_in_postgres().await) });
+    let (ours, theirs) = runtime.block_on(async { (wide.encoded().await, wide.made_in_postgres().await) });
     assert_eq!(value(ours), value(theirs), "the same rows");
 
     let mut group = criterion.benchmark_group("read");
@@ -98,14 +131,20 @@ fn rows(criterion: &mut Criterion) {
         .warm_up_time(Duration::from_secs(1))
         .measurement_time(Duration::from_secs(5));
     group.bench_function("1000x10_encoded", |bencher| {
-        bencher
-            .to_async(runtime)
-            .iter(|| join_all((0..AT_ONCE).map(|_| encoded())));
+        bencher.to_async(runtime).iter(|| {
+            join_all((0..AT_ONCE).map(|_| {
+                let wide = Arc::clone(&wide);
+                runtime.spawn(async move { wide.encoded().await })
+            }))
+        });
     });
     group.bench_function("1000x10_json_agg", |bencher| {
-        bencher
-            .to_async(runtime)
-            .iter(|| join_all((0..AT_ONCE).map(|_| made_in_postgres())));
+        bencher.to_async(runtime).iter(|| {
+            join_all((0..AT_ONCE).map(|_| {
+                let wide = Arc::clone(&wide);
+                runtime.spawn(async move { wide.made_in_postgres().await })
+            }))
+        });
     });
     group.finish();
 }
@@ -161,18 +200,6 @@ fn catalog(criterion: &mut Criterion) {
         .measurement_time(Duration::from_secs(5));
     group.bench_function("200_tables", |bencher| bencher.to_async(runtime).iter(load));
     group.finish();
-}
-
-async fn read(lease: &mut Lease, sql: &Arc<str>, mut take: impl FnMut(Row<'_>) + Send) {
-    let call = Call {
-        statement: Step { sql, params: &[] },
-        access: Access::Read,
-    };
-    let mut rows = |row: Row<'_>| {
-        take(row);
-        ControlFlow::Continue(())
-    };
-    lease.run(&call, &mut rows).await.expect("the statement runs");
 }
 
 fn wide_table() -> String {
