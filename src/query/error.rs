@@ -11,12 +11,14 @@ use thiserror::Error;
 #[derive(Clone, Debug, Eq, Error, PartialEq)]
 pub enum Error {
     /// A query parameter is not of the dialect.
-    #[error("failed to parse {part} ({text})")]
+    #[error("\"failed to parse {part} ({text})\" (line 1, column {column})")]
     Syntax {
-        /// The parameter: `select`, `order`, `filter` …
+        /// The parameter: `select parameter`, `order`, `filter` …
         part: &'static str,
         /// Its text, decoded.
         text: String,
+        /// Where it was not understood, in characters from 1.
+        column: usize,
         /// What was not understood.
         details: Cow<'static, str>,
     },
@@ -172,6 +174,14 @@ fn listed(body: &Option<&'static str>, arguments: &[String]) -> String {
 }
 
 impl Error {
+    /// With its column counted from further left.
+    pub(super) fn behind(mut self, characters: usize) -> Self {
+        if let Self::Syntax { column, .. } = &mut self {
+            *column += characters;
+        }
+        self
+    }
+
     /// The dialect's code, or the SQLSTATE that Postgres would have sent.
     #[must_use]
     pub fn code(&self) -> &'static str {

@@ -61,7 +61,7 @@ impl<'t> Test<'t> {
     /// Reads a parameter such as `id=eq.` or `clients.id=eq.`.
     pub(super) fn filter(name: &'t str, text: &'t str, next: &mut usize) -> Result<(Path<'t>, Self), Error> {
         let (path, field) = whole("filter", name, Text::path)?;
-        let (negated, condition) = whole("filter", text, |text| text.condition(&field.name, next))?;
+        let (negated, condition) = whole("filter", text, |text| text.condition(next))?;
         Ok((
             path,
             Self::One(Filter {
@@ -103,7 +103,7 @@ impl<'t> Text<'t> {
         }
         let field = self.field()?;
         self.eat(".");
-        let (negated, condition) = self.condition(&field.name, next)?;
+        let (negated, condition) = self.condition(next)?;
         Ok(Test::One(Filter {
             field,
             negated,
@@ -111,8 +111,8 @@ impl<'t> Text<'t> {
         }))
     }
 
-    fn condition(&mut self, column: &str, next: &mut usize) -> Result<(bool, Condition<'t>), Unread> {
-        let Operator { negated, kind } = self.operator(column)?;
+    fn condition(&mut self, next: &mut usize) -> Result<(bool, Condition<'t>), Unread> {
+        let Operator { negated, kind } = self.operator()?;
         let mut value = || {
             *next += 1;
             Value(*next - 1)
@@ -150,21 +150,22 @@ impl<'t> Text<'t> {
     }
 
     /// What stands before a value: `not.eq.`, `like(any).`, `fts(english).`.
-    pub(super) fn operator(&mut self, column: &str) -> Result<Operator<'t>, Unread> {
+    pub(super) fn operator(&mut self) -> Result<Operator<'t>, Unread> {
         let negated = self.eat("not.");
-        let before = self.0;
+        let before = *self;
         let name = self.take(|c| !matches!(c, '.' | '(' | ',' | ')'));
         let modifier = if self.eat("(") {
             let modifier = self.take(|c| c != ')');
             if !self.eat(")") {
-                return Err(self.left_over());
+                return Err(self.expecting("\")\""));
             }
             Some(modifier)
         } else {
             None
         };
         if !self.eat(".") {
-            return Err(format!("no operator with a value, like eq.1, for {column:?}").into());
+            *self = before;
+            return Err(self.expected_operator());
         }
         let comparison = || COMPARISONS.iter().find(|known| known.name == name);
         let search = || SEARCHES.iter().find(|(known, _)| *known == name);
@@ -188,7 +189,17 @@ impl<'t> Text<'t> {
         });
         match kind {
             Some(kind) => Ok(Operator { negated, kind }),
-            None => Err(format!("operator {:?}", before.split('.').next().unwrap_or_default()).into()),
+            None => {
+                *self = before;
+                Err(self.expected_operator())
+            }
+        }
+    }
+
+    fn expected_operator(&self) -> Unread {
+        match self.0.split('.').next() {
+            None | Some("") => self.expecting("\"not\" or operator (eq, gt, ...)"),
+            Some(word) => format!("unexpected {word:?} expecting \"not\" or operator (eq, gt, ...)").into(),
         }
     }
 

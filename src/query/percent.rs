@@ -85,9 +85,10 @@ pub(super) fn decode(text: &str) -> Result<Cow<'_, str>, Error> {
             _ => bytes.push(byte),
         }
     }
-    String::from_utf8(bytes)
-        .map(Cow::Owned)
-        .map_err(|_| syntax("query string", text, "it is not UTF-8 when decoded"))
+    String::from_utf8(bytes).map(Cow::Owned).map_err(|error| {
+        let read = error.utf8_error().valid_up_to();
+        syntax("query string", text, read, "it is not UTF-8 when decoded")
+    })
 }
 
 fn hex(digit: u8) -> Option<u8> {

@@ -104,9 +104,12 @@ impl Query {
                     continue;
                 }
                 // Ignoring a filter without a value would make `DELETE /t?id` empty the table.
+                let parameter = decode(parameter)?;
+                let read = parameter.chars().count();
                 return Err(syntax(
                     "parameter",
-                    &decode(parameter)?,
+                    &parameter,
+                    read,
                     "it has no value: write name=value",
                 ));
             };
@@ -122,12 +125,12 @@ impl Query {
                     let all = value.trim_matches([' ', '\t']) == "*";
                     self.selects = if all { Selects::All } else { Selects::Some };
                 }
-                self.parameter("select", name, value)
+                self.parameter("select parameter", name, value)
             }
-            "columns" if name == "columns" => self.parameter("columns", name, value),
+            "columns" if name == "columns" => self.parameter("columns parameter", name, value),
             "on_conflict" if name == "on_conflict" => {
                 self.names_conflict = true;
-                self.parameter("on_conflict", name, value)
+                self.parameter("on_conflict parameter", name, value)
             }
             "order" => self.parameter("order", name, value),
             bound @ ("limit" | "offset") => {
@@ -143,19 +146,22 @@ impl Query {
                     self.parameter("tree path", name, "")
                 }
             }
-            "and" | "or" => self.attempt("logic tree", value, |query| {
-                query.copy(name)?;
-                query.normalized.push(FIELD_END);
-                // What stands behind the last parenthesis does not count, as in PostgREST.
-                query.tests(&mut Text(value), MAX_DEPTH)
-            }),
+            "and" | "or" => self
+                .attempt("logic tree", value, |query, text| {
+                    query.copy(name)?;
+                    query.normalized.push(FIELD_END);
+                    // What stands behind the last parenthesis does not count, as in PostgREST.
+                    query.tests(text, MAX_DEPTH)
+                })
+                // Its column counts from the operator, as if that stood before the parenthesis.
+                .map_err(|error| error.behind(junction(name).chars().count())),
             _ => {
-                let field = whole("filter", name, Text::path).map(|(_, field)| field);
-                let filtered = field.and_then(|field| {
-                    self.attempt("filter", value, |query| {
+                let named = whole("filter", name, Text::path).map(drop);
+                let filtered = named.and_then(|()| {
+                    self.attempt("filter", value, |query, text| {
                         query.copy(name)?;
                         query.normalized.push(FIELD_END);
-                        query.condition(&mut Text(value), &field.name, Text::rest)
+                        query.condition(text, Text::rest)
                     })
                 });
                 if filtered.is_err() && purpose == Purpose::Call {
@@ -171,7 +177,7 @@ impl Query {
 
     /// A parameter without values.
     fn parameter(&mut self, part: &'static str, name: &str, text: &str) -> Result<(), Error> {
-        self.attempt(part, text, |query| {
+        self.attempt(part, text, |query, _| {
             query.copy(name)?;
             query.normalized.push(FIELD_END);
             query.copy(text)
@@ -183,10 +189,11 @@ impl Query {
         &mut self,
         part: &'static str,
         text: &str,
-        take: impl FnOnce(&mut Self) -> Result<(), Unread>,
+        take: impl FnOnce(&mut Self, &mut Text<'_>) -> Result<(), Unread>,
     ) -> Result<(), Error> {
         let before = (self.normalized.len(), self.values.len());
-        match take(self) {
+        let mut rest = Text(text);
+        match take(self, &mut rest) {
             Ok(()) => {
                 self.normalized.push(PARAMETER_END);
                 Ok(())
@@ -194,7 +201,7 @@ impl Query {
             Err(details) => {
                 self.normalized.truncate(before.0);
                 self.values.truncate(before.1);
-                Err(syntax(part, text, details))
+                Err(syntax(part, text, rest.read_of(text), details))
             }
         }
     }
@@ -214,7 +221,7 @@ impl Query {
         let depth = depth.checked_sub(1).ok_or("the tree is nested too deep")?;
         text.spaces();
         if !text.eat("(") {
-            return Err(text.left_over());
+            return Err(text.expecting("\"(\""));
         }
         self.normalized.push('(');
         loop {
@@ -225,7 +232,7 @@ impl Query {
                 return Ok(());
             }
             if !text.eat(",") {
-                return Err(text.left_over());
+                return Err(text.expecting("\",\" or \")\""));
             }
             self.normalized.push(',');
         }
@@ -238,23 +245,25 @@ impl Query {
             self.copy(text.until(before))?;
             return self.tests(text, depth);
         }
-        let field = text.field()?;
+        if let Err(unread) = text.field() {
+            let nothing = text.0 == before;
+            return Err(if nothing { text.expecting(TEST) } else { unread });
+        }
         if !text.eat(".") {
-            return Err(text.left_over());
+            return Err(text.expecting("\".\" and an operator (eq, gt, ...)"));
         }
         self.copy(text.until(before))?;
-        self.condition(text, &field.name, Text::value)
+        self.condition(text, Text::value)
     }
 
     /// `not.eq.1`, `like(any).{a*,b*}`, `fts(english).fat`; `operand` reads what stands behind the operator.
     fn condition<'t>(
         &mut self,
         text: &mut Text<'t>,
-        column: &str,
         operand: impl FnOnce(&mut Text<'t>) -> Result<Name<'t>, Unread>,
     ) -> Result<(), Unread> {
         let before = text.0;
-        let operator = text.operator(column)?;
+        let operator = text.operator()?;
         self.copy(text.until(before))?;
         match operator.operand() {
             Operand::Plain => {
@@ -336,6 +345,21 @@ impl Query {
 /// Trees are read by recursion: deeper ones would cost a stack, and nobody writes them.
 const MAX_DEPTH: usize = 64;
 
+/// What a test of a tree begins with.
+const TEST: &str = "field name (* or [a..z0..9_$]), negation operator (not) or logic operator (and, or)";
+
+/// `and`, `or`, `not.and` or `not.or` at the end of `a.b.not.or`.
+fn junction(name: &str) -> &str {
+    let last = last(name);
+    let before = &name[..name.len() - last.len()];
+    let negation = if before == "not." || before.ends_with(".not.") {
+        4
+    } else {
+        0
+    };
+    &name[before.len() - negation..]
+}
+
 /// The last part of `a.b.order`, which tells what a parameter is.
 pub(super) fn last(name: &str) -> &str {
     name.rfind('.').map_or(name, |dot| &name[dot + 1..])
@@ -345,7 +369,7 @@ pub(super) fn last(name: &str) -> &str {
 fn count(part: &str, value: &str) -> Result<Option<u64>, Error> {
     let Ok(number) = value.trim().parse::<i64>() else {
         let part = if part == "limit" { "limit" } else { "offset" };
-        return Err(syntax(part, value, "it is not an integer"));
+        return Err(syntax(part, value, 0, "it is not an integer"));
     };
     match u64::try_from(number) {
         Ok(number) => Ok(Some(number)),

@@ -129,10 +129,14 @@ impl<'t> Shape<'t> {
                 continue;
             };
             match last(name) {
-                "select" if name == "select" => set(&mut select, || whole("select", text, Text::select))?,
-                "columns" if name == "columns" => set(&mut shape.columns, || whole("columns", text, Text::columns))?,
+                "select" if name == "select" => set(&mut select, || whole("select parameter", text, Text::select))?,
+                "columns" if name == "columns" => {
+                    set(&mut shape.columns, || whole("columns parameter", text, Text::columns))?
+                }
                 "on_conflict" if name == "on_conflict" => {
-                    set(&mut shape.on_conflict, || whole("on_conflict", text, Text::columns))?;
+                    set(&mut shape.on_conflict, || {
+                        whole("on_conflict parameter", text, Text::columns)
+                    })?;
                 }
                 "order" => {
                     let path = embed_path(name)?;
@@ -217,7 +221,7 @@ impl<'t> Text<'t> {
             return if self.at_end() {
                 Ok(Item::All)
             } else {
-                Err(self.left_over())
+                Err(self.unexpected())
             };
         }
         if self.eat("...") {
@@ -259,14 +263,14 @@ impl<'t> Text<'t> {
             let (_, known) =
                 known.ok_or_else(|| format!("{function:?} is no aggregate: avg, count, max, min or sum"))?;
             if !self.eat("()") {
-                return Err(self.left_over());
+                return Err(self.unexpected());
             }
             aggregate = Some(*known);
             aggregate_cast = self.cast()?;
         }
         self.spaces();
         if !self.at_end() {
-            return Err(self.left_over());
+            return Err(self.unexpected());
         }
         Ok(Item::Field(Output {
             field: Some(Field { name, path }),
@@ -291,7 +295,7 @@ impl<'t> Text<'t> {
             .take(|c| c.is_alphanumeric() || matches!(c, '_' | ' ' | '$'))
             .trim();
         if name.is_empty() {
-            return Err(self.left_over());
+            return Err(self.unexpected());
         }
         Ok(Some(name))
     }
@@ -316,15 +320,15 @@ impl<'t> Text<'t> {
             }
         }
         if !self.eat("(") {
-            return Err(self.left_over());
+            return Err(self.unexpected());
         }
         let items = self.items(depth)?;
         if !self.eat(")") {
-            return Err(self.left_over());
+            return Err(self.unexpected());
         }
         self.spaces();
         if !self.at_end() {
-            return Err(self.left_over());
+            return Err(self.unexpected());
         }
         Ok(Embed {
             relation,
@@ -341,7 +345,7 @@ impl<'t> Text<'t> {
         let (related, field) = if self.eat("(") {
             let field = self.field()?;
             if !self.eat(")") {
-                return Err(self.left_over());
+                return Err(self.unexpected());
             }
             (Some(name), field)
         } else {

@@ -17,18 +17,23 @@ pub(super) fn whole<'t, T>(
     let mut rest = Text(text);
     match read(&mut rest) {
         Ok(value) if rest.0.is_empty() => Ok(value),
-        Ok(_) => Err(syntax(part, text, rest.left_over())),
-        Err(details) => Err(syntax(part, text, details)),
+        Ok(_) => Err(syntax(part, text, rest.read_of(text), rest.unexpected())),
+        Err(details) => Err(syntax(part, text, rest.read_of(text), details)),
     }
 }
 
-pub(super) fn syntax(part: &'static str, text: &str, details: impl Into<Cow<'static, str>>) -> Error {
+/// What is wrong with `text` behind `read` characters.
+pub(super) fn syntax(part: &'static str, text: &str, read: usize, details: impl Into<Cow<'static, str>>) -> Error {
     Error::Syntax {
         part,
         text: text.to_owned(),
+        column: read + 1,
         details: details.into(),
     }
 }
+
+/// What a name begins with, as PostgREST calls it.
+pub(super) const NAME: &str = "field name (* or [a..z0..9_$])";
 
 /// What was not understood.
 pub(super) type Unread = Cow<'static, str>;
@@ -65,11 +70,22 @@ impl<'t> Text<'t> {
         taken
     }
 
-    pub(super) fn left_over(&self) -> Unread {
-        match self.0 {
-            "" => "unexpected end".into(),
-            rest => format!("unexpected text: {rest:?}").into(),
+    /// How many characters of `text`, of which this is the end, were read.
+    pub(super) fn read_of(&self, text: &str) -> usize {
+        text.chars().count() - self.0.chars().count()
+    }
+
+    /// What stands here, which should not.
+    pub(super) fn unexpected(&self) -> Unread {
+        match self.0.chars().next() {
+            None => "unexpected end of input".into(),
+            Some(c) => format!("unexpected {:?}", c.to_string()).into(),
         }
+    }
+
+    /// What stands here, and what should.
+    pub(super) fn expecting(&self, what: &str) -> Unread {
+        format!("{} expecting {what}", self.unexpected()).into()
     }
 
     /// A column name: letters, digits, `_`, `$`, `-` and inner spaces, or anything in double quotes.
@@ -96,7 +112,7 @@ impl<'t> Text<'t> {
         let (name, after) = rest.split_at(end);
         let name = name.trim();
         if name.is_empty() {
-            return Err(self.left_over());
+            return Err(self.expecting(NAME));
         }
         self.0 = after;
         Ok(Cow::Borrowed(name))
@@ -188,7 +204,12 @@ impl<'t> Text<'t> {
         let (key, after) = rest.split_at(end);
         let key = key.trim();
         if key.split('-').any(str::is_empty) {
-            return Err(self.left_over());
+            // What begins with a minus might have been a number.
+            return Err(if self.eat("-") {
+                self.expecting("digit")
+            } else {
+                self.unexpected()
+            });
         }
         self.0 = after;
         Ok(Cow::Borrowed(key))

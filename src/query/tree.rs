@@ -214,7 +214,7 @@ impl<'c> Grower<'c> {
         self.nodes += 1;
         if id == MAX_NODES {
             let details = format!("more than {MAX_NODES} relations are embedded");
-            return Err(syntax("select", &relation.name, details));
+            return Err(syntax("select parameter", &relation.name, 0, details));
         }
         let pending = &pending;
         let mut node = Node {
