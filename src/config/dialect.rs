@@ -2,8 +2,8 @@
 
 use schemars::{Schema, json_schema};
 
+use super::defaults::{ROLE_CLAIM, built_in};
 use super::field::{Field, List, Report};
-use super::resolve::built_in;
 use super::value::{Mistake, Raw, Scalar};
 use crate::types::ClaimPath;
 
@@ -63,9 +63,6 @@ impl Default for Dialect {
         }
     }
 }
-
-/// Where a token says its role, unless the tenant says otherwise.
-pub(super) const ROLE_CLAIM: &str = "$.role";
 
 /// A function by its name, with its schema or without.
 #[derive(Clone, Debug, Eq, PartialEq)]

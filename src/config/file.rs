@@ -11,11 +11,12 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use tokio_postgres::Config as PostgresUrl;
 
+use super::defaults::{
+    BUDGET, CLUSTER, GRACE, LIMITS, LISTEN, MAX_BODY_TEXT, MAX_CONNECTIONS, OPERATOR_LISTEN, ROLE_CLAIM, SHARED_SCHEMA,
+    text,
+};
 use super::dialect::{AppSetting, FunctionName, Name, OpenApi, Origin, OwnFunction, TxEnd, Url};
 use super::field::{Entries, Field, List, tables};
-use super::resolve::{
-    BUDGET, CLUSTER, GRACE, LIMITS, LISTEN, MAX_BODY_TEXT, MAX_CONNECTIONS, OPERATOR_LISTEN, SHARED_SCHEMA, text,
-};
 use super::value::{ExistingSchema, Relation, Size, Variable};
 use super::{AnonymousAccess, Credentials, Secret, SharedWrite};
 use crate::types::{ClaimPath, ClusterId, Host, RoleName, SchemaName};
@@ -240,7 +241,7 @@ pub(super) struct Tenant {
     /// What the `aud` of a token must hold, if it has one. Default: anything.
     pub(super) jwt_audience: Field<Name>,
     /// Where a token says its role, as JSONPath.
-    #[schemars(extend("default" = super::dialect::ROLE_CLAIM))]
+    #[schemars(extend("default" = ROLE_CLAIM))]
     pub(super) jwt_role_claim: Field<ClaimPath>,
     /// Roles a token may name besides the tenant's own.
     #[schemars(extend("default" = []))]

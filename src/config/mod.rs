@@ -22,6 +22,7 @@ use std::time::Duration;
 use crate::types::{ClusterId, Host, RoleName, SchemaName, TenantId};
 
 mod claims;
+mod defaults;
 mod dialect;
 mod error;
 mod field;
