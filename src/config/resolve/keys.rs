@@ -16,6 +16,46 @@ const MIN_SECRET_LEN: usize = 32;
 /// The longest secret file in bytes: far more than any key, little enough to read a wrong file without harm.
 const MAX_SECRET_FILE_LEN: u64 = 64 << 10;
 
+/// The ways to name a tenant's own keys, at most one of which may be used.
+pub(super) struct TokenKeys {
+    pub(super) jwks_file: Field<PathBuf>,
+    pub(super) jwt_secret: WrittenSecret,
+    pub(super) jwt_secret_base64: Field<bool>,
+}
+
+impl TokenKeys {
+    pub(super) fn resolve(
+        self,
+        around: &Surroundings<'_>,
+        report: &mut Report<'_>,
+    ) -> (Option<Secret>, Option<Secret>) {
+        let Self {
+            jwks_file,
+            jwt_secret,
+            jwt_secret_base64,
+        } = self;
+        let (env_offset, file_offset) = (jwt_secret.jwt_secret_env.offset(), jwt_secret.jwt_secret_file.offset());
+        only_one(
+            [
+                ("jwks_file", jwks_file.offset()),
+                ("jwt_secret_env", env_offset),
+                ("jwt_secret_file", file_offset),
+                ("jwt_secret", jwt_secret.jwt_secret.offset()),
+            ],
+            report,
+        );
+        let jwks = resolve_jwks(jwks_file, around, report);
+        if let (Some(offset), None, None) = (jwt_secret_base64.offset(), env_offset, file_offset) {
+            report.error(
+                offset,
+                "`jwt_secret_base64` belongs to jwt_secret_env or jwt_secret_file: remove it, or use one of them",
+            );
+        }
+        let base64 = jwt_secret_base64.or(false, report);
+        (jwks, jwt_secret.resolve(base64, around, report))
+    }
+}
+
 /// The three ways to name a key for HMAC, at most one of which may be used.
 pub(super) struct WrittenSecret {
     pub(super) jwt_secret_env: Field<Variable>,
@@ -134,11 +174,7 @@ pub(crate) fn is_for_signatures(key: &Jwk) -> bool {
 }
 
 /// The JWK or JWK Set in a file, each key of which must be one that tokens can be checked with.
-pub(super) fn resolve_jwks(
-    written: Field<PathBuf>,
-    around: &Surroundings<'_>,
-    report: &mut Report<'_>,
-) -> Option<Secret> {
+fn resolve_jwks(written: Field<PathBuf>, around: &Surroundings<'_>, report: &mut Report<'_>) -> Option<Secret> {
     let offset = written.offset()?;
     let path = around.root.join(written.get(report)?);
     let shown = path.display();

@@ -4,14 +4,14 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use super::foundation::Foundation;
-use super::keys::{WrittenSecret, resolve_jwks};
+use super::keys::{TokenKeys, WrittenSecret};
 use super::{Surroundings, WrittenLimits, only_one, resolve_certificate};
 use crate::config::claims::{Claim, Draft};
 use crate::config::defaults::{CLUSTER, LIMITS, SHARED_SCHEMA, built_in};
-use crate::config::field::{Entry, Field, Report};
+use crate::config::field::{Entry, Field, List, Report};
 use crate::config::value::{ExistingSchema, Mistake, Raw, Relation, Scalar, tenant_id};
 use crate::config::{AnonymousAccess, Cluster, Dialect, Limits, Tenant, dialect, file, schema};
-use crate::types::{ClusterId, SchemaName, TenantId};
+use crate::types::{ClusterId, Host, RoleName, SchemaName, TenantId};
 
 /// The tenant id whose roles would have the names of those of the shared tables.
 pub(crate) const RESERVED_ID: &str = "shared";
@@ -120,68 +120,13 @@ pub(in crate::config) fn tenant(
         claims.push((Claim::Id(id.clone()), id_offset));
     }
 
-    let (hosts_offset, mistakes) = (hosts.offset(), report.errors.len());
-    let hosts = hosts.elements(report);
-    if hosts.is_empty() && report.errors.len() == mistakes {
-        let example = id.as_ref().map_or("acme", TenantId::as_str).replace('_', "-");
-        let message = format!("the tenant has no host: write hosts = [\"{example}.example.com\"]");
-        report.error(hosts_offset.unwrap_or(id_offset), message);
-    }
-    let mut distinct = HashSet::new();
-    for (host, offset) in &hosts {
-        if distinct.insert(host) {
-            claims.push((Claim::Host(host.clone()), *offset));
-        } else {
-            report.error(
-                *offset,
-                format!("host \"{host}\" stands twice in this list: remove one"),
-            );
-        }
-    }
+    let hosts = resolve_hosts(hosts, id.as_ref(), id_offset, report);
+    claims.extend(hosts.iter().map(|(host, offset)| (Claim::Host(host.clone()), *offset)));
 
     let cluster = resolve_tenant_cluster(cluster, id_offset, neighbourhood, report);
-    let (schema_offset, schemas_offset) = (schema.offset(), schemas.offset());
-    let mistakes = report.errors.len();
-    only_one([("schema", schema_offset), ("schemas", schemas_offset)], report);
-    let listed = schemas.elements(report).into_iter();
-    let mut listed = listed.map(|(ExistingSchema(schema), offset)| (schema, offset));
-    let first = listed.next();
-    let more_schemas: Vec<(SchemaName, usize)> = listed.collect();
-    if let (Some(offset), None, true) = (schemas_offset, &first, report.errors.len() == mistakes) {
-        report.error(
-            offset,
-            "the list is empty: write schemas = [\"v1\", \"v2\"], or remove it",
-        );
-    }
-    let schema = match (schema_offset, first, &id) {
-        (Some(offset), _, _) => schema.get(report).map(|schema| (schema, offset)),
-        (None, Some(first), _) => Some(first),
-        (None, None, Some(id)) => SchemaName::from_raw(&Raw::Text(id.as_str()))
-            .map(|schema| (schema, id_offset))
-            .map_err(|Mistake(message)| report.error(id_offset, format!("{message}: write schema = \"another\"")))
-            .ok(),
-        (None, None, None) => None,
-    };
-    let mut listed = HashSet::new();
-    for (schema, offset) in schema.iter().chain(&more_schemas) {
-        let name = schema.as_str();
-        if name == RESERVED_SCHEMA {
-            report.error(
-                *offset,
-                format!("schema \"{schema}\" is kept for the edge's own tables: write another"),
-            );
-        } else if name.starts_with("pg_") || name == "information_schema" {
-            report.error(
-                *offset,
-                format!("schema \"{schema}\" belongs to PostgreSQL itself: write another"),
-            );
-        } else if !listed.insert(schema) {
-            report.error(
-                *offset,
-                format!("schema \"{schema}\" stands twice in this list: remove one"),
-            );
-        }
-    }
+    let schemas_offset = schemas.offset();
+    let (schema, more_schemas) = resolve_schemas(schema, schemas, id.as_ref(), id_offset, report);
+    check_schemas(schema.iter().chain(&more_schemas), report);
     let operator = schema
         .as_ref()
         .is_some_and(|(schema, _)| *schema == neighbourhood.shared_schema);
@@ -240,33 +185,16 @@ pub(in crate::config) fn tenant(
         _ => {}
     }
 
-    only_one(
-        [
-            ("jwks_file", jwks_file.offset()),
-            ("jwt_secret_env", jwt_secret_env.offset()),
-            ("jwt_secret_file", jwt_secret_file.offset()),
-            ("jwt_secret", jwt_secret.offset()),
-        ],
-        report,
-    );
-    let jwks = resolve_jwks(jwks_file, around, report);
-    if let (Some(offset), None, None) = (
-        jwt_secret_base64.offset(),
-        jwt_secret_env.offset(),
-        jwt_secret_file.offset(),
-    ) {
-        report.error(
-            offset,
-            "`jwt_secret_base64` belongs to jwt_secret_env or jwt_secret_file: remove it, or use one of them",
-        );
+    let (jwks, jwt_secret) = TokenKeys {
+        jwks_file,
+        jwt_secret: WrittenSecret {
+            jwt_secret_env,
+            jwt_secret_file,
+            jwt_secret,
+        },
+        jwt_secret_base64,
     }
-    let base64 = jwt_secret_base64.or(false, report);
-    let jwt_secret = WrittenSecret {
-        jwt_secret_env,
-        jwt_secret_file,
-        jwt_secret,
-    }
-    .resolve(base64, around, report);
+    .resolve(around, report);
     let tls_offset = tls.offset();
     let tls = tls.get(report).zip(tls_offset).and_then(|(written, offset)| {
         if !neighbourhood.has_tls {
@@ -279,17 +207,8 @@ pub(in crate::config) fn tenant(
     });
     let home = home.get(report).map(|Relation(name)| name);
     let roles = roles.elements(report);
-    for (role, offset) in &roles {
-        // With one login for all tenants, Postgres would let it become any of them.
-        if managed && (role.as_str() == "*" || role.as_str().starts_with("rowhouse_")) {
-            report.error(
-                *offset,
-                format!(
-                    "role \"{role}\" may be another tenant's: write roles of your own, or managed = false \
-                     (a token may name the tenant's own roles anyway)"
-                ),
-            );
-        }
+    if managed {
+        check_roles(&roles, report);
     }
     let extra_search_path = extra_search_path.elements(report).into_iter();
     let extra_search_path = extra_search_path.map(|(ExistingSchema(schema), _)| schema).collect();
@@ -335,6 +254,109 @@ pub(in crate::config) fn tenant(
         claims,
         tenant,
     })
+}
+
+/// The tenant's hosts and where they stand, each once. There must be one.
+fn resolve_hosts(
+    written: Field<List<Host>>,
+    id: Option<&TenantId>,
+    id_offset: usize,
+    report: &mut Report<'_>,
+) -> Vec<(Host, usize)> {
+    let (offset, mistakes) = (written.offset(), report.errors.len());
+    let mut hosts = written.elements(report);
+    if hosts.is_empty() && report.errors.len() == mistakes {
+        let example = id.map_or("acme", TenantId::as_str).replace('_', "-");
+        let message = format!("the tenant has no host: write hosts = [\"{example}.example.com\"]");
+        report.error(offset.unwrap_or(id_offset), message);
+    }
+    let mut distinct = HashSet::new();
+    hosts.retain(|(host, offset)| {
+        let is_new = distinct.insert(host.clone());
+        if !is_new {
+            report.error(
+                *offset,
+                format!("host \"{host}\" stands twice in this list: remove one"),
+            );
+        }
+        is_new
+    });
+    hosts
+}
+
+/// A schema and where it is written.
+type Placed = (SchemaName, usize);
+
+/// The tenant's own schema, which is that of `schema`, the first of `schemas` or the one named like the tenant; and the
+/// others of `schemas`.
+fn resolve_schemas(
+    schema: Field<SchemaName>,
+    schemas: Field<List<ExistingSchema>>,
+    id: Option<&TenantId>,
+    id_offset: usize,
+    report: &mut Report<'_>,
+) -> (Option<Placed>, Vec<Placed>) {
+    let (schema_offset, schemas_offset) = (schema.offset(), schemas.offset());
+    let mistakes = report.errors.len();
+    only_one([("schema", schema_offset), ("schemas", schemas_offset)], report);
+    let listed = schemas.elements(report).into_iter();
+    let mut listed = listed.map(|(ExistingSchema(schema), offset)| (schema, offset));
+    let first = listed.next();
+    if let (Some(offset), None, true) = (schemas_offset, &first, report.errors.len() == mistakes) {
+        report.error(
+            offset,
+            "the list is empty: write schemas = [\"v1\", \"v2\"], or remove it",
+        );
+    }
+    let schema = match (schema_offset, first, id) {
+        (Some(offset), _, _) => schema.get(report).map(|schema| (schema, offset)),
+        (None, Some(first), _) => Some(first),
+        (None, None, Some(id)) => SchemaName::from_raw(&Raw::Text(id.as_str()))
+            .map(|schema| (schema, id_offset))
+            .map_err(|Mistake(message)| report.error(id_offset, format!("{message}: write schema = \"another\"")))
+            .ok(),
+        (None, None, None) => None,
+    };
+    (schema, listed.collect())
+}
+
+/// No schema that is someone else's by its name, and none twice.
+fn check_schemas<'s>(schemas: impl Iterator<Item = &'s Placed>, report: &mut Report<'_>) {
+    let mut listed = HashSet::new();
+    for (schema, offset) in schemas {
+        let name = schema.as_str();
+        if name == RESERVED_SCHEMA {
+            report.error(
+                *offset,
+                format!("schema \"{schema}\" is kept for the edge's own tables: write another"),
+            );
+        } else if name.starts_with("pg_") || name == "information_schema" {
+            report.error(
+                *offset,
+                format!("schema \"{schema}\" belongs to PostgreSQL itself: write another"),
+            );
+        } else if !listed.insert(schema) {
+            report.error(
+                *offset,
+                format!("schema \"{schema}\" stands twice in this list: remove one"),
+            );
+        }
+    }
+}
+
+/// With one login for all tenants, Postgres would let it become any role of a managed one's list.
+fn check_roles(roles: &[(RoleName, usize)], report: &mut Report<'_>) {
+    for (role, offset) in roles {
+        if role.as_str() == "*" || role.as_str().starts_with("rowhouse_") {
+            report.error(
+                *offset,
+                format!(
+                    "role \"{role}\" may be another tenant's: write roles of your own, or managed = false \
+                     (a token may name the tenant's own roles anyway)"
+                ),
+            );
+        }
+    }
 }
 
 /// The cluster's id as `rowhouse.toml` holds it, so that ten thousand tenants share one text.
