@@ -11,7 +11,7 @@ use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_mai
 use jsonwebtoken::jwk::Jwk;
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_RSA_SHA256};
-use rowhouse::config::Secret;
+use rowhouse::config::{Jwks, Secret};
 use rowhouse::identity::{Key, Verifier};
 use rowhouse::types::TenantId;
 use serde_json::json;
@@ -92,7 +92,7 @@ fn keys(algorithm: Algorithm) -> (EncodingKey, Key) {
     };
     let jwk = Jwk::from_encoding_key(&signing, algorithm).expect("the public half");
     let set = json!({ "keys": [jwk] }).to_string();
-    (signing, Key::Jwks(Secret::new(set.into_bytes())))
+    (signing, Key::Jwks(Jwks::parse(set.as_bytes()).expect("a key of use")))
 }
 
 /// A header value as an identity provider would send it: some claims, none of them long.

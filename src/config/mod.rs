@@ -27,6 +27,7 @@ mod dialect;
 mod error;
 mod field;
 mod file;
+mod jwks;
 mod load;
 mod read;
 mod resolve;
@@ -36,7 +37,8 @@ mod value;
 
 pub use self::dialect::{Dialect, FunctionName, OpenApi, TxEnd};
 pub use self::error::{Error, Errors};
-pub(crate) use self::resolve::{RESERVED_ID, RESERVED_SCHEMA, is_for_signatures};
+pub use self::jwks::{Jwks, JwksError};
+pub(crate) use self::resolve::{RESERVED_ID, RESERVED_SCHEMA};
 pub use self::secret::Secret;
 
 /// The tenants that are being served, from the configuration before this one; empty at start.
@@ -219,8 +221,8 @@ pub struct Tenant {
     pub limits: Arc<Limits>,
     /// The tenant's own HS256 key, at least 32 bytes.
     pub jwt_secret: Option<Secret>,
-    /// The tenant's own keys for tokens in place of that: a JWK or JWK Set as JSON, with at least one key of use.
-    pub jwks: Option<Secret>,
+    /// The tenant's own keys for tokens in place of that.
+    pub jwks: Option<Jwks>,
     /// How its data API behaves.
     pub dialect: Arc<Dialect>,
     /// Roles a token may name besides the tenant's own.

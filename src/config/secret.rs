@@ -3,6 +3,9 @@
 use std::fmt;
 use std::sync::Arc;
 
+/// A key for HMAC has at least the size of the smallest hash (RFC 7518, section 3.2).
+pub(super) const MIN_SECRET_LEN: usize = 32;
+
 /// A key or password. Neither `Debug` nor `Display` shows it.
 #[derive(Clone, Eq, PartialEq)]
 pub struct Secret(Arc<[u8]>);

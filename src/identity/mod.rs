@@ -11,7 +11,7 @@ use serde::de::{DeserializeOwned, IgnoredAny};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use crate::config::Secret;
+use crate::config::{Jwks, Secret};
 use crate::types::TenantId;
 
 mod error;
@@ -25,9 +25,8 @@ pub use self::verifier::Verifier;
 pub enum Key {
     /// The tenant's own: whoever signs with it speaks for this tenant alone, so `aud` may be anything.
     Tenant(Secret),
-    /// The tenant's own, as a JWK or a JWK Set (RFC 7517): `aud` may be anything. None of them is ever taken for a secret
-    /// that does not say that it is one.
-    Jwks(Secret),
+    /// The tenant's own, each for what it says it is: `aud` may be anything.
+    Jwks(Jwks),
     /// The whole server's: `aud` must hold the tenant's id, or a token for one tenant would open every other.
     Server(Secret),
     /// No key: every token is refused.

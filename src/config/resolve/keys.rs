@@ -2,16 +2,11 @@
 
 use std::path::PathBuf;
 
-use jsonwebtoken::DecodingKey;
-use jsonwebtoken::jwk::{AlgorithmParameters, Jwk, JwkSet, KeyOperations, PublicKeyUse};
-
 use super::{Surroundings, only_one};
 use crate::config::field::{Field, Report};
+use crate::config::secret::MIN_SECRET_LEN;
 use crate::config::value::Variable;
-use crate::config::{Secret, read};
-
-/// A key for HMAC has at least the size of the smallest hash (RFC 7518, section 3.2).
-const MIN_SECRET_LEN: usize = 32;
+use crate::config::{Jwks, Secret, read};
 
 /// The longest secret file in bytes: far more than any key, little enough to read a wrong file without harm.
 const MAX_SECRET_FILE_LEN: u64 = 64 << 10;
@@ -24,11 +19,7 @@ pub(super) struct TokenKeys {
 }
 
 impl TokenKeys {
-    pub(super) fn resolve(
-        self,
-        around: &Surroundings<'_>,
-        report: &mut Report<'_>,
-    ) -> (Option<Secret>, Option<Secret>) {
+    pub(super) fn resolve(self, around: &Surroundings<'_>, report: &mut Report<'_>) -> (Option<Jwks>, Option<Secret>) {
         let Self {
             jwks_file,
             jwt_secret,
@@ -163,70 +154,28 @@ fn decode_base64(text: &[u8]) -> Option<Vec<u8>> {
     Some(bytes)
 }
 
-/// Whether a key is for signatures, as far as it says (RFC 7517, sections 4.2 and 4.3).
-pub(crate) fn is_for_signatures(key: &Jwk) -> bool {
-    let used = key.common.public_key_use.as_ref();
-    let operations = key.common.key_operations.as_ref();
-    used.is_none_or(|used| *used == PublicKeyUse::Signature)
-        && operations.is_none_or(|operations| {
-            operations.contains(&KeyOperations::Verify) || operations.contains(&KeyOperations::Sign)
-        })
-}
-
-/// The JWK or JWK Set in a file, each key of which must be one that tokens can be checked with.
-fn resolve_jwks(written: Field<PathBuf>, around: &Surroundings<'_>, report: &mut Report<'_>) -> Option<Secret> {
+/// The JWK or JWK Set in a file. Who may read a secret in it is looked at as well.
+fn resolve_jwks(written: Field<PathBuf>, around: &Surroundings<'_>, report: &mut Report<'_>) -> Option<Jwks> {
     let offset = written.offset()?;
     let path = around.root.join(written.get(report)?);
     let shown = path.display();
-    let file = match read::regular_file(&path, MAX_SECRET_FILE_LEN) {
-        Ok(file) => file,
-        Err(message) => {
-            report.error(
-                offset,
-                format!("key file {shown} {message}: correct the path or its permissions"),
-            );
-            return None;
-        }
-    };
-    let set = serde_json::from_slice::<JwkSet>(&file.bytes).map(|set| set.keys);
-    let set = set.or_else(|_| serde_json::from_slice::<Jwk>(&file.bytes).map(|key| vec![key]));
-    let Ok(keys) = set else {
+    let file = read::regular_file(&path, MAX_SECRET_FILE_LEN).map_err(|message| {
         report.error(
             offset,
-            format!("key file {shown} holds no JWK: write {{\"keys\": […]}} or one key as JSON (RFC 7517)"),
+            format!("key file {shown} {message}: correct the path or its permissions"),
         );
-        return None;
-    };
-    let usable = |key: &Jwk| is_for_signatures(key) && DecodingKey::from_jwk(key).is_ok();
-    if !keys.iter().any(usable) {
-        report.error(
-            offset,
-            format!(
-                "key file {shown} holds no key that tokens can be checked with: write one of kty RSA, EC, OKP or oct"
-            ),
-        );
-        return None;
-    }
-    let secret = |key: &Jwk| match &key.algorithm {
-        AlgorithmParameters::OctetKey(octets) => Some(octets.value.len() * 3 / 4),
-        _ => None,
-    };
-    let secrets: Vec<usize> = keys.iter().filter_map(secret).collect();
-    if let Some(len) = secrets.iter().find(|len| **len < MIN_SECRET_LEN) {
-        report.error(
-            offset,
-            format!("key file {shown} holds a secret of {len} bytes: HS256 needs {MIN_SECRET_LEN} or more"),
-        );
-        return None;
-    }
-    if file.world_readable && !secrets.is_empty() {
+    });
+    let file = file.ok()?;
+    let jwks = Jwks::parse(&file.bytes).map_err(|error| report.error(offset, format!("key file {shown} {error}")));
+    let jwks = jwks.ok()?;
+    if file.world_readable && jwks.holds_secret() {
         report.error(
             offset,
             format!("everybody on this machine may read the secret in {shown}: run chmod 640 on it"),
         );
         return None;
     }
-    Some(Secret::new(file.bytes))
+    Some(jwks)
 }
 
 fn long_enough(secret: Secret, offset: usize, report: &mut Report<'_>) -> Option<Secret> {

@@ -19,7 +19,6 @@ mod keys;
 mod tenant;
 
 pub(super) use self::foundation::{Foundation, foundation};
-pub(crate) use self::keys::is_for_signatures;
 pub(super) use self::tenant::{Neighbourhood, tenant};
 pub(crate) use self::tenant::{RESERVED_ID, RESERVED_SCHEMA};
 
