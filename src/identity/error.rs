@@ -2,7 +2,8 @@
 
 use thiserror::Error;
 
-/// Why a token is refused. The texts are PostgREST 14's, because clients show and compare them.
+/// Why a token is refused. Clients show and compare the texts: messages are those of PostgREST (`Error.hs`, `JwtError`),
+/// details those of the library that it reads tokens with (jose-jwt, `Jose.Jwt`).
 #[derive(Clone, Copy, Debug, Eq, Error, PartialEq)]
 pub enum Error {
     /// A token came, but neither the tenant nor the server has a key.
@@ -20,10 +21,10 @@ pub enum Error {
     /// `alg` is `none`.
     #[error("Wrong or unsupported encoding algorithm")]
     Unsecured,
-    /// `alg` is not HS256, HS384 or HS512, the only ones that a secret is for.
+    /// There is no key for its `alg` and `kid`.
     #[error("No suitable key or wrong key type")]
     KeyType,
-    /// The signature is not the key's.
+    /// The signature is that of none of those keys.
     #[error("No suitable key or wrong key type")]
     Signature,
     /// The payload is no JSON object, has a claim twice, or `role` is no string.
