@@ -3,6 +3,7 @@
 use crate::catalog::{Catalog, Column, Link, Relation, Relationship};
 
 use super::filter::{Condition, Filter, Group, Test};
+use super::plan::Context;
 use super::request::Range;
 use super::shape::{Aggregate, Embed, Field, Item, Output, Path, Shape, Sort, Step};
 use super::text::{Name, syntax};
@@ -21,6 +22,21 @@ pub(super) struct Node<'c> {
     pub(super) order: Vec<Order<'c>>,
     pub(super) range: Range,
     pub(super) children: Vec<Child<'c>>,
+}
+
+impl<'c> Node<'c> {
+    /// The outermost one, of which nothing is asked yet.
+    pub(super) fn of(relation: &'c Relation) -> Self {
+        Self {
+            id: 0,
+            relation,
+            outputs: Vec::new(),
+            filters: Vec::new(),
+            order: Vec::new(),
+            range: Range::default(),
+            children: Vec::new(),
+        }
+    }
 }
 
 /// An embedded relation.
@@ -112,13 +128,8 @@ pub(super) enum Place<'c> {
 
 /// What a tree is grown with.
 pub(super) struct Grower<'c> {
-    pub(super) catalog: &'c Catalog,
-    /// The schema's name, for messages.
-    pub(super) schema: &'c str,
-    pub(super) aggregates: bool,
-    /// Whether embedded relations with an alias may be named by their own name as well.
-    pub(super) legacy_names: bool,
-    /// Embedded relations that were: name and alias.
+    context: Context<'c>,
+    /// Embedded relations that were named by their own name although they have an alias: name and alias.
     pub(super) legacy_used: Vec<(String, String)>,
     nodes: usize,
 }
@@ -134,20 +145,9 @@ struct Pending<'c> {
 }
 
 impl<'c> Grower<'c> {
-    pub(super) fn new(context: &super::plan::Context<'c>) -> Self {
-        let super::plan::Context {
-            catalog,
-            schema,
-            aggregates,
-            legacy_names,
-            max_rows: _,
-            zoned: _,
-        } = *context;
+    pub(super) fn new(context: &Context<'c>) -> Self {
         Self {
-            catalog,
-            schema,
-            aggregates,
-            legacy_names,
+            context: *context,
             legacy_used: Vec::new(),
             nodes: 0,
         }
@@ -190,15 +190,7 @@ impl<'c> Grower<'c> {
 
     /// The filters of the relation itself, for a write.
     pub(super) fn filters(&self, shape: &'c Shape<'c>, relation: &'c Relation) -> Result<Vec<Known<'c>>, Error> {
-        let alone = Node {
-            id: 0,
-            relation,
-            outputs: Vec::new(),
-            filters: Vec::new(),
-            order: Vec::new(),
-            range: Range::default(),
-            children: Vec::new(),
-        };
+        let alone = Node::of(relation);
         let own = shape.filters.iter().filter(|(path, _)| path.is_empty());
         own.map(|(_, test)| self.known(test, &alone)).collect()
     }
@@ -219,12 +211,7 @@ impl<'c> Grower<'c> {
         let pending = &pending;
         let mut node = Node {
             id,
-            relation,
-            outputs: Vec::new(),
-            filters: Vec::new(),
-            order: Vec::new(),
-            range: Range::default(),
-            children: Vec::new(),
+            ..Node::of(relation)
         };
         if items.is_empty() {
             node.outputs.extend(self.all(id, relation));
@@ -271,7 +258,7 @@ impl<'c> Grower<'c> {
     }
 
     fn all(&self, id: usize, relation: &'c Relation) -> impl Iterator<Item = Out<'c>> {
-        let catalog = self.catalog;
+        let catalog = self.context.catalog;
         relation.columns.iter().map(move |column| Out {
             name: &column.name,
             value: Value::Field {
@@ -287,10 +274,10 @@ impl<'c> Grower<'c> {
     }
 
     fn output(&self, id: usize, relation: &'c Relation, output: &'c Output<'c>) -> Result<Out<'c>, Error> {
-        if output.aggregate.is_some() && !self.aggregates {
+        if output.aggregate.is_some() && !self.context.aggregates {
             return Err(Error::AggregatesDisabled);
         }
-        let cast = |name: Option<&'c str>| name.map(|name| cast_to(name, self.catalog)).transpose();
+        let cast = |name: Option<&'c str>| name.map(|name| cast_to(name, self.context.catalog)).transpose();
         let aggregate = match output.aggregate {
             Some(aggregate) => Some((aggregate, cast(output.aggregate_cast)?)),
             None => None,
@@ -332,7 +319,7 @@ impl<'c> Grower<'c> {
                 column,
                 path: &field.path,
                 represented: if field.path.is_empty() {
-                    self.catalog.representation(&column.type_name, "json")
+                    self.context.catalog.representation(&column.type_name, "json")
                 } else {
                     None
                 },
@@ -350,15 +337,15 @@ impl<'c> Grower<'c> {
         pending: &Pending<'c>,
         called: &str,
     ) -> Result<Child<'c>, Error> {
-        let relationship = find(self.catalog, self.schema, parent, called, embed)?;
-        let relation = &self.catalog.relations()[relationship.target];
+        let relationship = find(self.context.catalog, self.context.schema, parent, called, embed)?;
+        let relation = &self.context.catalog.relations()[relationship.target];
         let name = embed.alias.as_deref().unwrap_or(&embed.relation);
         let mut legacy = false;
         let mut under = |path: &'c [Name<'c>]| -> Option<&'c [Name<'c>]> {
             let (first, rest) = path.split_first()?;
             if first == name {
                 Some(rest)
-            } else if self.legacy_names && embed.alias.is_some() && *first == embed.relation {
+            } else if self.context.legacy_names && embed.alias.is_some() && *first == embed.relation {
                 legacy = true;
                 Some(rest)
             } else {
@@ -473,7 +460,7 @@ impl<'c> Grower<'c> {
             column,
             filter,
             represented: if filter.field.path.is_empty() {
-                self.catalog.representation("text", &column.type_name)
+                self.context.catalog.representation("text", &column.type_name)
             } else {
                 None
             },
@@ -531,7 +518,7 @@ impl<'c> Grower<'c> {
             };
             let called = |embed: &Embed<'_>| embed.alias.as_deref().unwrap_or(&embed.relation) == *name;
             let legacy = |embed: &&Embed<'_>| embed.alias.is_some() && embed.relation == *name;
-            if embeds().any(called) || self.legacy_names && embeds().any(|embed| legacy(&embed)) {
+            if embeds().any(called) || self.context.legacy_names && embeds().any(|embed| legacy(&embed)) {
                 continue;
             }
             return Err(Error::NotEmbedded {

@@ -3,7 +3,6 @@
 use crate::catalog::{Catalog, Column, Link, Relation};
 use crate::query::filter::Test;
 use crate::query::preferences::Resolution;
-use crate::query::request::Range;
 use crate::query::shape::Shape;
 use crate::query::sql::{Conflict, Page, Source, Sql, Written};
 use crate::query::tree::{Grower, Known, Node, Order, Out, Value};
@@ -291,13 +290,8 @@ fn keys<'c>(relation: &'c Relation, key: &[&'c Column]) -> Node<'c> {
         shows: Some(column),
     });
     Node {
-        id: 0,
-        relation,
         outputs: outputs.collect(),
-        filters: Vec::new(),
-        order: Vec::new(),
-        range: Range::default(),
-        children: Vec::new(),
+        ..Node::of(relation)
     }
 }
 
