@@ -1,5 +1,6 @@
 //! From rows by OID to a catalog by name.
 
+use std::cmp::Ordering;
 use std::collections::HashMap;
 
 use super::raw::{self, Raw};
@@ -45,9 +46,14 @@ pub(super) fn catalog(mut raw: Raw, qualifier: Option<&str>) -> Catalog {
             .or_default()
             .push((column.number, from_raw(column)));
     }
-    let relations: Vec<Relation> = raw
+    let mut relationships: Vec<Vec<Relationship>> = raw
         .relations
         .iter()
+        .map(|relation| related.relationships.remove(&relation.oid).unwrap_or_default())
+        .collect();
+    let mut relations: Vec<Relation> = raw
+        .relations
+        .into_iter()
         .map(|relation| {
             let columns = columns.remove(&relation.oid).unwrap_or_default();
             let key = related.primary_keys.get(&relation.oid).map_or(&[][..], Vec::as_slice);
@@ -56,28 +62,28 @@ pub(super) fn catalog(mut raw: Raw, qualifier: Option<&str>) -> Catalog {
             let kind = kind(relation.kind);
             let (insertable, updatable, deletable) = changes(kind, relation.changes);
             Relation {
-                name: relation.name.clone(),
+                name: relation.name,
                 scope: scope(relation.own),
                 kind,
                 runs_code: relation.security || kind == RelationKind::View,
                 insertable,
                 updatable,
                 deletable,
-                comment: relation.comment.clone(),
+                comment: relation.comment,
                 primary_key,
                 columns: columns.into_iter().map(|(_, column)| column).collect(),
                 computed: Box::default(),
-                relationships: related.relationships.remove(&relation.oid).unwrap_or_default().into(),
+                relationships: Box::default(),
             }
         })
         .collect();
-    let mut relations = relations;
-    add_functions_of_rows(&mut relations, &raw.of_row, &exposed);
-    for at in 0..relations.len() {
-        let mut relationships = std::mem::take(&mut relations[at].relationships).into_vec();
-        relationships.sort_by(|a, b| order(a, &relations).cmp(&order(b, &relations)));
-        relationships.dedup();
-        relations[at].relationships = relationships.into();
+    add_functions_of_rows(&mut relations, &mut relationships, raw.of_row, &exposed);
+    for list in &mut relationships {
+        list.sort_by(|a, b| order(a, &relations).cmp(&order(b, &relations)));
+        list.dedup();
+    }
+    for (relation, list) in relations.iter_mut().zip(relationships) {
+        relation.relationships = list.into();
     }
 
     let mut functions: Vec<Function> = raw
@@ -85,15 +91,7 @@ pub(super) fn catalog(mut raw: Raw, qualifier: Option<&str>) -> Catalog {
         .into_iter()
         .filter_map(|function| function_from_raw(function, &exposed))
         .collect();
-    let signature = |function: &Function| {
-        let types: Vec<Box<str>> = function
-            .arguments
-            .iter()
-            .map(|argument| argument.type_name.clone())
-            .collect();
-        (function.name.clone(), types.len(), types)
-    };
-    functions.sort_by_cached_key(signature);
+    functions.sort_by(by_signature);
     let mut representations: Vec<Representation> = raw
         .casts
         .into_iter()
@@ -114,6 +112,16 @@ pub(super) fn catalog(mut raw: Raw, qualifier: Option<&str>) -> Catalog {
         comment: raw.schema.comment,
         qualifier: qualifier.map(Into::into),
     }
+}
+
+/// By name, then by how many arguments there are, then by their types.
+fn by_signature(a: &Function, b: &Function) -> Ordering {
+    let (own, other) = (&a.arguments, &b.arguments);
+    let types = || {
+        let other = other.iter().map(|argument| &argument.type_name);
+        own.iter().map(|argument| &argument.type_name).cmp(other)
+    };
+    a.name.cmp(&b.name).then(own.len().cmp(&other.len())).then_with(types)
 }
 
 fn scope(own: bool) -> Scope {
@@ -166,35 +174,36 @@ fn from_raw(column: raw::Column) -> Column {
 
 /// Functions of one row: to a value, which is a field; or to rows of another relation, which can be embedded in place of
 /// what the foreign keys say.
-fn add_functions_of_rows(relations: &mut [Relation], of_row: &[raw::OfRow], exposed: &Exposed) {
+fn add_functions_of_rows(
+    relations: &mut [Relation],
+    relationships: &mut [Vec<Relationship>],
+    of_row: Vec<raw::OfRow>,
+    exposed: &Exposed,
+) {
     for function in of_row {
         let target = exposed.index.get(&function.target).copied();
         let relation = function.relation.and_then(|oid| exposed.index.get(&oid).copied());
         if let (Some(at), Some(target)) = (relation, target)
             && (function.own || function.visible)
         {
-            let relationship = Relationship {
+            // It stands for every way to a relation of its own name.
+            relationships[at].retain(|other| {
+                matches!(other.link, Link::Computed { .. }) || relations[other.target].name != function.name
+            });
+            relationships[at].push(Relationship {
                 target,
                 link: Link::Computed {
-                    function: function.name.clone(),
+                    function: function.name,
                     scope: scope(function.own),
                     single: !function.set || function.one_row,
                 },
                 is_self: at == target,
-            };
-            let mut relationships = std::mem::take(&mut relations[at].relationships).into_vec();
-            // It stands for every way to a relation of its own name.
-            let overrides = |other: &Relationship| {
-                !matches!(other.link, Link::Computed { .. }) && relations[other.target].name == function.name
-            };
-            relationships.retain(|other| !overrides(other));
-            relationships.push(relationship);
-            relations[at].relationships = relationships.into();
+            });
         } else if function.visible {
             let field = Column {
-                name: function.name.clone(),
-                type_name: function.type_name.clone(),
-                base_type: function.base.clone(),
+                name: function.name,
+                type_name: function.type_name,
+                base_type: function.base,
                 type_oid: if function.set { 0 } else { known_oid(function.type_oid) },
                 ..Column::default()
             };

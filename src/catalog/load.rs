@@ -330,8 +330,8 @@ impl Loaded {
     ///
     /// When the row is not of that form.
     pub fn from_row(values: &[Option<&str>], qualifier: Option<&str>) -> Result<Self, Error> {
-        let raw = raw::Raw::parse(values)?;
-        let roles = raw.schema.roles.clone();
+        let mut raw = raw::Raw::parse(values)?;
+        let roles = std::mem::take(&mut raw.schema.roles);
         Ok(Self {
             catalog: build::catalog(raw, qualifier),
             roles,

@@ -1,11 +1,14 @@
-//! The tables, columns, keys, relationships and functions that one tenant can reach, without anything that names the tenant.
+//! What one tenant can reach: tables, columns, keys, relationships and functions, and what is to be asked for it.
 //!
 //! Two tenants that ran the same migrations have equal catalogs, and [`Store`] makes them share one: memory then grows
-//! with the number of different structures, not with the number of tenants. What the catalog says about a type is
-//! therefore what holds everywhere: its name as seen from the search_path, and its OID only where Postgres fixes it.
+//! with the number of different structures, not with the number of tenants. A [`Catalog`] therefore says what holds
+//! everywhere: of a type its name as seen from the search_path, and its OID only where Postgres fixes it. It names nothing
+//! of the tenant, but for the schema where a request has chosen another than the search_path's ([`Catalog::qualifier`]);
+//! settings of roles, which do, stand beside it in [`Loaded`].
 //!
-//! Pure: `load.rs` holds the statement, `raw.rs` its rows, `relate.rs` and `view_columns.rs` find out what belongs
-//! together. Whoever has a connection runs the statement.
+//! `load.rs` holds the statement, `raw.rs` is its row, `build.rs` makes the catalog of it; `relate.rs` and
+//! `view_columns.rs` find out what belongs together. Whoever has a connection runs the statement: nothing here does, and
+//! nothing but the store keeps anything.
 
 use std::collections::HashMap;
 use std::hash::BuildHasher;
@@ -42,16 +45,8 @@ impl Catalog {
     /// The relation of this exact name.
     #[must_use]
     pub fn relation(&self, name: &str) -> Option<&Relation> {
-        let at = self.relation_index(name)?;
-        self.relations.get(at)
-    }
-
-    /// The place in [`relations`](Self::relations) of the relation of this exact name.
-    #[must_use]
-    pub fn relation_index(&self, name: &str) -> Option<usize> {
-        self.relations
-            .binary_search_by(|relation| (*relation.name).cmp(name))
-            .ok()
+        let at = self.relations.binary_search_by(|relation| (*relation.name).cmp(name));
+        self.relations.get(at.ok()?)
     }
 
     /// All relations, sorted by name (by bytes, whatever the database's collation).

@@ -32,13 +32,14 @@ struct Edge<'r> {
     to_columns: Vec<i16>,
     /// Whether there is one row at most at either end.
     unique: bool,
-    /// Whether the key of a table leads to that table.
+    /// Whether both ends are the same relation: not if one is a view of the other.
     is_self: bool,
 }
 
 /// Which columns of a view show which columns of tables: view to (table, its column) to the view's columns.
 type Shown = HashMap<u32, HashMap<(u32, i16), Vec<i16>>>;
 
+/// What `keys` and the definitions of `views` say of the relations in `exposed`.
 pub(super) fn relate(keys: &[Key], views: &[View], exposed: &Exposed) -> Related {
     let shown = shown(views);
     let mut related = Related::default();
@@ -108,7 +109,8 @@ fn shown(views: &[View]) -> Shown {
     shown
 }
 
-/// Every foreign key, and the same key between the views that show its columns.
+/// Every foreign key, and the same key from and to each view that shows all of its columns; of one key, tables come first,
+/// then views in the order of their OIDs.
 fn edges<'r>(keys: &'r [Key], shown: &Shown, unique: &HashSet<(u32, Vec<i16>)>) -> Vec<Edge<'r>> {
     // For a view that shows the column several times, each of them is a way of its own.
     let through = |relation: u32, columns: &[i16]| {
@@ -145,7 +147,8 @@ fn edges<'r>(keys: &'r [Key], shown: &Shown, unique: &HashSet<(u32, Vec<i16>)>) 
     edges
 }
 
-/// One of each, in every way; no more than a view with many copies of a wide key would need.
+/// One of each of `choices`, in every way. No more than `MOST` of them: a view that shows every column of a wide key
+/// several times would have more than anybody asks for.
 fn combinations(choices: &[&Vec<i16>]) -> Vec<Vec<i16>> {
     const MOST: usize = 64;
     let mut all = vec![Vec::new()];
@@ -166,6 +169,7 @@ fn combinations(choices: &[&Vec<i16>]) -> Vec<Vec<i16>> {
 }
 
 impl Exposed {
+    /// The columns' names; none if one of them cannot be named.
     fn names(&self, relation: u32, columns: &[i16]) -> Option<Vec<Box<str>>> {
         columns
             .iter()
@@ -173,6 +177,7 @@ impl Exposed {
             .collect()
     }
 
+    /// The columns at either end that are equal; none if one of them cannot be named.
     fn pairs(&self, edge: &Edge<'_>) -> Option<Vec<(Box<str>, Box<str>)>> {
         let from = self.names(edge.from, &edge.from_columns)?;
         let to = self.names(edge.to, &edge.to_columns)?;
@@ -180,6 +185,7 @@ impl Exposed {
     }
 }
 
+/// The same pairs, seen from the other end.
 fn turned(columns: &[(Box<str>, Box<str>)]) -> Box<[(Box<str>, Box<str>)]> {
     columns.iter().map(|(a, b)| (b.clone(), a.clone())).collect()
 }
@@ -213,7 +219,8 @@ fn add_direct(edge: &Edge<'_>, exposed: &Exposed, links: &mut Vec<(u32, Relation
     }
 }
 
-/// A relation with two foreign keys whose columns all belong to its key joins their targets.
+/// A relation with two foreign keys whose columns all belong to its primary key joins their targets, in both directions. A
+/// key that is unique by itself joins nothing: there would be one row at most.
 fn add_junctions(
     edges: &[Edge<'_>],
     primary_keys: &HashMap<u32, Vec<i16>>,
