@@ -88,7 +88,7 @@ impl Plans {
             Delivery::Stripped => Form::Stripped,
             Delivery::Text => Form::Text,
             Delivery::Number => Form::Number,
-            Delivery::GeoJson | Delivery::Custom(_) | Delivery::Nothing | Delivery::Explained(_) => {
+            Delivery::GeoJson | Delivery::Custom(_) | Delivery::Explained(_) => {
                 return plan::read(context, query, relation, delivery, count).map(Arc::new);
             }
         };

@@ -118,8 +118,6 @@ pub enum Delivery<'c> {
     Custom(&'c Handler),
     /// How many they are.
     Number,
-    /// Nothing.
-    Nothing,
     /// The way that Postgres would go, and these options of `EXPLAIN`.
     Explained(Explain),
 }

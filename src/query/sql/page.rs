@@ -60,7 +60,7 @@ impl Page<'_, '_> {
                 };
                 self.document(&mut sql, &document, total)
             }
-            Delivery::Number | Delivery::Nothing | Delivery::Explained(_) => {
+            Delivery::Number | Delivery::Explained(_) => {
                 sql.push("SELECT count(*)");
                 if total {
                     self.total(&mut sql, ", (", ")");
