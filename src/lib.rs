@@ -26,3 +26,4 @@ pub mod pages;
 pub mod server;
 pub mod trace;
 pub mod types;
+pub mod percent;

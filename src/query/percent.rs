@@ -1,6 +1,8 @@
-//! Percent-encoding, as query strings have it (WHATWG URL, "application/x-www-form-urlencoded").
+//! Percent-encoding of query strings, and what is told of one that cannot be decoded.
 
 use std::borrow::Cow;
+
+use crate::percent::decode_query;
 
 use super::Error;
 use super::text::syntax;
@@ -63,36 +65,10 @@ fn encode(text: &str, out: &mut String) {
     }
 }
 
-/// Percent-decoding, with `+` for a space. A `%` without two digits stands for itself.
+/// A part of a query string, decoded.
 pub(super) fn decode(text: &str) -> Result<Cow<'_, str>, Error> {
-    let Some(first) = text.bytes().position(|byte| matches!(byte, b'%' | b'+')) else {
-        return Ok(Cow::Borrowed(text));
-    };
-    let (plain, mut rest) = text.as_bytes().split_at(first);
-    let mut bytes = Vec::with_capacity(text.len());
-    bytes.extend_from_slice(plain);
-    while let Some((&byte, after)) = rest.split_first() {
-        rest = after;
-        match (byte, after) {
-            (b'+', _) => bytes.push(b' '),
-            (b'%', &[high, low, ref after @ ..]) => match (hex(high), hex(low)) {
-                (Some(high), Some(low)) => {
-                    bytes.push(high << 4 | low);
-                    rest = after;
-                }
-                _ => bytes.push(byte),
-            },
-            _ => bytes.push(byte),
-        }
-    }
-    String::from_utf8(bytes).map(Cow::Owned).map_err(|error| {
+    decode_query(text).map_err(|error| {
         let read = error.utf8_error().valid_up_to();
         syntax("query string", text, read, "it is not UTF-8 when decoded")
     })
-}
-
-fn hex(digit: u8) -> Option<u8> {
-    char::from(digit)
-        .to_digit(16)
-        .and_then(|value| u8::try_from(value).ok())
 }

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use crate::percent::decode_segment;
 use crate::router::Error;
 
 /// What a path addresses. Names are percent-decoded; whether a relation of that name exists is the catalog's business.
@@ -73,39 +74,12 @@ impl<'a> Path<'a> {
 
 /// One segment as a name.
 fn name(segment: &str) -> Result<Cow<'_, str>, Error> {
-    let decoded = decode(segment)?;
+    let decoded = decode_segment(segment).ok_or(Error::InvalidPath)?;
     // Neither can be in a name that Postgres holds and a URL shows; a `/` from `%2F` would fake a nested path.
     if decoded.is_empty() || decoded.contains(['\0', '/']) {
         return Err(Error::InvalidPath);
     }
     Ok(decoded)
-}
-
-/// Percent-decodes once. `+` is a plus: it means a space in queries only.
-fn decode(segment: &str) -> Result<Cow<'_, str>, Error> {
-    if !segment.contains('%') {
-        return Ok(Cow::Borrowed(segment));
-    }
-    let mut decoded = Vec::with_capacity(segment.len());
-    let mut bytes = segment.bytes();
-    while let Some(byte) = bytes.next() {
-        decoded.push(match byte {
-            b'%' => hex(bytes.next())? << 4 | hex(bytes.next())?,
-            _ => byte,
-        });
-    }
-    String::from_utf8(decoded)
-        .map(Cow::Owned)
-        .map_err(|_| Error::InvalidPath)
-}
-
-fn hex(digit: Option<u8>) -> Result<u8, Error> {
-    match digit {
-        Some(digit @ b'0'..=b'9') => Ok(digit - b'0'),
-        Some(digit @ b'a'..=b'f') => Ok(digit - b'a' + 10),
-        Some(digit @ b'A'..=b'F') => Ok(digit - b'A' + 10),
-        _ => Err(Error::InvalidPath),
-    }
 }
 
 #[cfg(test)]
