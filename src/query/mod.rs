@@ -1,8 +1,9 @@
 //! The dialect: a request's query string, preferences and body, checked against the catalog and turned into SQL.
 //!
 //! Pure: no tokio, no sockets, no clock. [`Query::parse`], [`Preferences::parse`] and [`Body::parse`] read what the
-//! client sent; the functions of [`plan`] look every name up and return a [`plan::Plan`]. `sql.rs` writes the SQL,
-//! which never holds text of the client. `tests/fixtures/query` shows requests and their statements.
+//! client sent; the functions of [`plan`] look every name up and return a [`plan::Plan`]. `sql/` writes the SQL. Values are
+//! parameters; the only text of the client's there is in the SQL are names that it gives to columns where Postgres makes the
+//! JSON, as quoted identifiers. `tests/fixtures/query` shows requests and their statements.
 //!
 //! `tree.rs` is the request with its names known, `types.rs` the types that values are cast to, `hint.rs` what a client may
 //! have meant by a name that is not there. What is not of the dialect is refused with the part that was not understood.

@@ -1,9 +1,10 @@
 //! SQL text: the only place that writes any for requests.
 //!
 //! The text holds keywords, names and types of the catalog, cast types of a fixed list, and, quoted, the names that a
-//! client gives to columns of embedded rows. All else that the client sent travels as a parameter, in text format, whose
-//! type the server infers from the other side of the operator. Tables are called `t`, `t1`, `t2` …, and every column is
-//! written with its table: in `ORDER BY` a bare name would mean the output column and not the table's.
+//! client gives to columns of embedded rows and of rows that Postgres makes a document of. All else that the client sent
+//! travels as a parameter, in text format, whose type the server infers from the other side of the operator. Tables are
+//! called `t`, `t1`, `t2` …, and every column is written with its table: in `ORDER BY` a bare name would mean the output
+//! column and not the table's.
 
 mod page;
 
