@@ -4,12 +4,11 @@
 
 mod support;
 
-use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use rowhouse::pool::{Access, Call, Row, Step};
+use rowhouse::pool::{Access, Call, Fold, Row, Step};
 
 use support::{ROWS, Street};
 
@@ -37,9 +36,9 @@ fn pool(criterion: &mut Criterion) {
             },
             access: Access::Read,
         };
-        let done = lease.run(&call, &mut |_: Row<'_>| ControlFlow::Continue(())).await;
+        let done = lease.run(&call, Fold::new((), |(), _: Row<'_>| {})).await;
         lease.finish();
-        assert_eq!(done.expect("the statement runs").affected, 1);
+        assert_eq!(done.expect("the statement runs").0.affected, 1);
     };
     street.runtime().block_on(select());
 

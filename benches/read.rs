@@ -5,7 +5,7 @@
 mod support;
 
 use std::fmt::Write as _;
-use std::ops::ControlFlow;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use futures_util::future::join_all;
 use rowhouse::catalog::{LOAD_SQL, Loaded};
 use rowhouse::encode::{Column, Encoding, JsonRows};
-use rowhouse::pool::{Access, Call, Row, Step};
+use rowhouse::pool::{Access, Call, Fold, Row, Step};
 use rowhouse::service::Service;
 use rowhouse::tenant::Tenant;
 use tokio_postgres::NoTls;
@@ -78,22 +78,24 @@ impl Wide {
     }
 
     async fn encoded(&self) -> Bytes {
-        let mut json = JsonRows::new(Arc::clone(&self.columns), 0);
-        self.read(&self.plain, |row| json.row(row.values()).expect("its own types"))
-            .await;
-        json.finish()
+        let json = JsonRows::new(Arc::clone(&self.columns), 0);
+        let take = |json: &mut JsonRows, row: Row<'_>| json.row(row.values()).expect("its own types");
+        self.read(&self.plain, json, take).await.finish()
     }
 
     async fn made_in_postgres(&self) -> Bytes {
-        let mut json = Bytes::new();
-        self.read(&self.aggregated, |row| {
-            json = Bytes::copy_from_slice(row.values().next().flatten().expect("a document"));
-        })
-        .await;
-        json
+        let take = |json: &mut Bytes, row: Row<'_>| {
+            *json = Bytes::copy_from_slice(row.values().next().flatten().expect("a document"));
+        };
+        self.read(&self.aggregated, Bytes::new(), take).await
     }
 
-    async fn read(&self, sql: &Arc<str>, mut take: impl FnMut(Row<'_>) + Send) {
+    async fn read<T: Send + 'static>(
+        &self,
+        sql: &Arc<str>,
+        state: T,
+        take: impl FnMut(&mut T, Row<'_>) + Send + 'static,
+    ) -> T {
         let pools = &self.service.pools;
         let mut lease = self
             .tenant
@@ -105,12 +107,12 @@ impl Wide {
             statement: Step { sql, params: &[] },
             access: Access::Read,
         };
-        let mut rows = |row: Row<'_>| {
-            take(row);
-            ControlFlow::Continue(())
-        };
-        lease.run(&call, &mut rows).await.expect("the statement runs");
+        let (_, rows) = lease
+            .run(&call, Fold::new(state, take))
+            .await
+            .expect("the statement runs");
         lease.finish();
+        rows.state
     }
 }
 
@@ -171,7 +173,6 @@ fn catalog(criterion: &mut Criterion) {
     let sql: Arc<str> = LOAD_SQL.into();
     let load = async || {
         let params = ["t000", "public", "true"].map(|text| Some(text.into()));
-        let mut loaded = None;
         let mut lease = tenant.pool(pools).checkout(pools).await.expect("a connection is free");
         let call = Call {
             statement: Step {
@@ -180,17 +181,19 @@ fn catalog(criterion: &mut Criterion) {
             },
             access: Access::Read,
         };
-        let mut take = |row: Row<'_>| {
+        let take = |loaded: &mut Option<Loaded>, row: Row<'_>| {
             let values: Vec<_> = row
                 .values()
                 .map(|value| value.map(|value| std::str::from_utf8(value).expect("UTF-8")))
                 .collect();
-            loaded = Some(Loaded::from_row(&values, None).expect("the form of LOAD_SQL"));
-            ControlFlow::Continue(())
+            *loaded = Some(Loaded::from_row(&values, None).expect("the form of LOAD_SQL"));
         };
-        lease.run(&call, &mut take).await.expect("the statement runs");
+        let (_, rows) = lease
+            .run(&call, Fold::new(None, take))
+            .await
+            .expect("the statement runs");
         lease.finish();
-        loaded.expect("one row").catalog
+        rows.state.expect("one row").catalog
     };
     assert!(runtime.block_on(load()).relations().len() > TABLES);
     let mut group = criterion.benchmark_group("catalog");

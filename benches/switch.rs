@@ -5,7 +5,6 @@
 
 mod support;
 
-use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -16,7 +15,7 @@ use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main};
 use futures_util::future;
 use rowhouse::encode::{Column, Encoding, JsonRows};
-use rowhouse::pool::{Access, Call, Step};
+use rowhouse::pool::{Access, Call, Fold, Step};
 use rowhouse::service::Service;
 use rowhouse::tenant::Tenant;
 use serde::Serialize;
@@ -135,15 +134,16 @@ impl Answer for OwnPool {
             },
             access: Access::Read,
         };
-        let mut json = JsonRows::new(Arc::clone(&self.columns), 0);
-        let mut take = |row: rowhouse::pool::Row<'_>| {
+        let json = JsonRows::new(Arc::clone(&self.columns), 0);
+        let take = |json: &mut JsonRows, row: rowhouse::pool::Row<'_>| {
             json.row(row.values()).expect("the values match their columns");
-            ControlFlow::Continue(())
         };
-        let done = lease.run(&call, &mut take);
-        done.await.expect("the statement runs");
+        let (_, rows) = lease
+            .run(&call, Fold::new(json, take))
+            .await
+            .expect("the statement runs");
         lease.finish();
-        json.finish().into()
+        rows.state.finish().into()
     }
 }
 

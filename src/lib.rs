@@ -19,6 +19,7 @@ pub mod openapi;
 pub mod catalog;
 pub mod embedded;
 pub mod pool;
+pub mod wire;
 pub mod identity;
 pub mod config;
 pub mod metrics;

@@ -1,19 +1,21 @@
 //! One Postgres endpoint: its budget of connections, and how one is opened, cancelled and closed.
 
 use std::fmt;
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::timeout;
 use tokio_postgres::error::SqlState;
-use tokio_postgres::{AsyncMessage, CancelToken, Client, NoTls};
+use tokio_postgres::tls::NoTlsStream;
+use tokio_postgres::{AsyncMessage, Client, NoTls};
 use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
 
 use crate::types::ClusterId;
+use crate::wire::{self, CancelKey, Connection};
 
 use super::connect::Startup;
 use super::credentials::Credentials;
@@ -150,32 +152,60 @@ impl Cluster {
         self.waiting.load(Ordering::Relaxed)
     }
 
-    /// Opens a connection. The slot stays with the task that drives the socket, whatever becomes of the client.
-    pub(super) async fn connect(&self, startup: &Startup, slot: Slot) -> Result<Client, Error> {
-        let deadline = Instant::now() + CONNECT_TIMEOUT;
+    /// Opens a connection for requests. The slot stays with the task that drives the socket, whatever becomes of the
+    /// connection.
+    pub(super) async fn connect(&self, startup: &Startup, slot: Slot) -> Result<Connection, Error> {
         let connecting = async {
             let _gate = self.connect_gate.acquire().await.map_err(|_| Error::Draining)?;
-            let socket = Socket::connect(&self.endpoint)
+            let socket = self.socket().await?;
+            wire::startup(socket, startup.login(&self.endpoint))
                 .await
-                .map_err(|error| Error::ClusterDown(error.into()))?;
-            startup
-                .config(&self.endpoint)
-                .connect_raw(socket, NoTls)
-                .await
-                .map_err(classify)
+                .map_err(|error| classify(error.code().cloned(), error))
         };
-        let (client, connection) = timeout_at(deadline, connecting)
+        let (connection, driver) = within_timeout(connecting).await?;
+        self.drive(driver, slot);
+        Ok(connection)
+    }
+
+    /// Opens a connection for onboarding and the like, by a client that knows more of Postgres.
+    pub(super) async fn connect_admin(&self, startup: &Startup, slot: Slot) -> Result<Client, Error> {
+        let connecting = async {
+            let _gate = self.connect_gate.acquire().await.map_err(|_| Error::Draining)?;
+            self.connect_client(startup).await
+        };
+        let (client, connection) = within_timeout(connecting).await?;
+        self.drive(connection, slot);
+        Ok(client)
+    }
+
+    async fn connect_client(
+        &self,
+        startup: &Startup,
+    ) -> Result<(Client, tokio_postgres::Connection<Socket, NoTlsStream>), Error> {
+        let socket = self.socket().await?;
+        startup
+            .config(&self.endpoint)
+            .connect_raw(socket, NoTls)
             .await
-            .map_err(|_| Error::ConnectTimeout(CONNECT_TIMEOUT))??;
+            .map_err(|error| classify(error.code().cloned(), error))
+    }
+
+    async fn socket(&self) -> Result<Socket, Error> {
+        Socket::connect(&self.endpoint)
+            .await
+            .map_err(|error| Error::ClusterDown(error.into()))
+    }
+
+    /// Drives a socket in a task of its own, which owns the slot.
+    fn drive<E: fmt::Display>(&self, driver: impl Future<Output = Result<(), E>> + Send + 'static, slot: Slot) {
         let cluster = self.id.clone();
         self.tasks.spawn(async move {
-            if let Err(error) = connection.await {
+            if let Err(error) = driver.await {
                 // The requests on it have been told; here it is on record once per connection.
                 warn!(%cluster, %error, "connection to Postgres lost");
             }
             drop(slot);
         });
-        Ok(client)
     }
 
     /// Opens a connection beside the budget and listens to `channels` on it for as long as the client lives; what is
@@ -183,26 +213,14 @@ impl Cluster {
     ///
     /// # Errors
     ///
-    /// Those of connecting, and [`Error::Database`].
+    /// Those of connecting, and [`Error::Lost`].
     pub async fn listen(
         &self,
         startup: &Startup,
         channels: &[&str],
         notices: mpsc::Sender<Notice>,
     ) -> Result<Client, Error> {
-        let connecting = async {
-            let socket = Socket::connect(&self.endpoint)
-                .await
-                .map_err(|error| Error::ClusterDown(error.into()))?;
-            startup
-                .config(&self.endpoint)
-                .connect_raw(socket, NoTls)
-                .await
-                .map_err(classify)
-        };
-        let (client, mut connection) = timeout(CONNECT_TIMEOUT, connecting)
-            .await
-            .map_err(|_| Error::ConnectTimeout(CONNECT_TIMEOUT))??;
+        let (client, mut connection) = within_timeout(self.connect_client(startup)).await?;
         self.tasks.spawn(async move {
             // Ends with an error or without: whoever listens sees that it has ended.
             while let Some(Ok(message)) = poll_fn(|context| connection.poll_message(context)).await {
@@ -217,17 +235,14 @@ impl Cluster {
             }
         });
         let listen: Vec<String> = channels.iter().map(|channel| format!("LISTEN {channel}")).collect();
-        client
-            .batch_execute(&listen.join("; "))
-            .await
-            .map_err(Error::of_statement)?;
+        client.batch_execute(&listen.join("; ")).await.map_err(Error::lost)?;
         Ok(client)
     }
 
     /// Asks the server to stop what runs on a connection. Returns at once.
     ///
     /// A cancel may arrive late and hit the next statement, so only a connection that is never used again is cancelled.
-    pub(super) fn cancel(&self, token: CancelToken) {
+    pub(super) fn cancel(&self, key: CancelKey) {
         let Ok(gate) = Arc::clone(&self.cancel_gate).try_acquire_owned() else {
             return; // too many at once: its statement_timeout ends it
         };
@@ -236,10 +251,7 @@ impl Cluster {
         self.tasks.spawn(async move {
             let cancelling = async {
                 let socket = Socket::connect(&endpoint).await.map_err(|error| error.to_string())?;
-                token
-                    .cancel_query_raw(socket, NoTls)
-                    .await
-                    .map_err(|error| error.to_string())
+                wire::cancel(socket, key).await.map_err(|error| error.to_string())
             };
             match timeout(CANCEL_TIMEOUT, cancelling).await {
                 Ok(Ok(())) => {}
@@ -292,17 +304,24 @@ impl Drop for Waiting<'_> {
     }
 }
 
+/// Socket, authentication and startup together.
+async fn within_timeout<T>(connecting: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+    timeout(CONNECT_TIMEOUT, connecting)
+        .await
+        .map_err(|_| Error::ConnectTimeout(CONNECT_TIMEOUT))?
+}
+
 /// Whose fault a refused connection is: the server's state, or this tenant's role and database.
-fn classify(error: tokio_postgres::Error) -> Error {
-    match error.code() {
+fn classify(code: Option<SqlState>, error: impl std::error::Error + Send + Sync + 'static) -> Error {
+    match code {
         Some(
-            &SqlState::INVALID_AUTHORIZATION_SPECIFICATION
-            | &SqlState::INVALID_PASSWORD
-            | &SqlState::INVALID_CATALOG_NAME
-            | &SqlState::INSUFFICIENT_PRIVILEGE
-            | &SqlState::INVALID_PARAMETER_VALUE
-            | &SqlState::UNDEFINED_OBJECT,
-        ) => Error::Refused(error),
-        _ => Error::ClusterDown(error.into()),
+            SqlState::INVALID_AUTHORIZATION_SPECIFICATION
+            | SqlState::INVALID_PASSWORD
+            | SqlState::INVALID_CATALOG_NAME
+            | SqlState::INSUFFICIENT_PRIVILEGE
+            | SqlState::INVALID_PARAMETER_VALUE
+            | SqlState::UNDEFINED_OBJECT,
+        ) => Error::Refused(Box::new(error)),
+        _ => Error::ClusterDown(Box::new(error)),
     }
 }

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use crate::config::Secret;
 use crate::types::RoleName;
 use crate::types::SchemaName;
+use crate::wire::Login;
 
 /// What is set in the startup message of a connection (Postgres manual, 55.2.1; `options` as in libpq 34.1.2).
 ///
@@ -14,7 +15,7 @@ pub struct Startup {
     options: String,
     application_name: String,
     /// Instead of the endpoint's own: user and password.
-    login: Option<(RoleName, Option<Secret>)>,
+    own: Option<(RoleName, Option<Secret>)>,
 }
 
 impl Startup {
@@ -24,7 +25,7 @@ impl Startup {
         Self {
             options: String::new(),
             application_name: format!("rowhouse/{name}"),
-            login: None,
+            own: None,
         }
     }
 
@@ -60,8 +61,8 @@ impl Startup {
 
     /// Whom to log in as, instead of the endpoint's own user.
     #[must_use]
-    pub fn login(mut self, login: RoleName, password: Option<Secret>) -> Self {
-        self.login = Some((login, password));
+    pub fn logged_in_as(mut self, login: RoleName, password: Option<Secret>) -> Self {
+        self.own = Some((login, password));
         self
     }
 
@@ -78,13 +79,31 @@ impl Startup {
         if !self.options.is_empty() {
             config.options(&self.options);
         }
-        if let Some((login, password)) = &self.login {
+        if let Some((login, password)) = &self.own {
             config.user(login.as_str());
             if let Some(password) = password {
                 config.password(password.expose());
             }
         }
         config
+    }
+
+    /// The same for the wire.
+    pub(super) fn login<'a>(&'a self, endpoint: &'a tokio_postgres::Config) -> Login<'a> {
+        let (user, password) = match &self.own {
+            Some((login, password)) => (
+                Some(login.as_str()),
+                password.as_ref().map(|password| password.expose()),
+            ),
+            None => (endpoint.get_user(), None),
+        };
+        Login {
+            user: user.unwrap_or_default(),
+            password: password.or_else(|| endpoint.get_password()),
+            database: endpoint.get_dbname(),
+            options: &self.options,
+            application_name: &self.application_name,
+        }
     }
 }
 

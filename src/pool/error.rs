@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use thiserror::Error;
-use tokio_postgres::error::DbError;
+
+use crate::wire::{self, DbError};
 
 /// What can go wrong between asking for a connection and the last row.
 #[derive(Debug, Error)]
@@ -28,7 +29,7 @@ pub enum Error {
     ConnectTimeout(Duration),
     /// The server refuses this tenant's role or database.
     #[error("the database refuses the tenant's role or database")]
-    Refused(#[source] tokio_postgres::Error),
+    Refused(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// The connection came up with another schema or role than asked for: it was closed, nothing ran on it.
     #[error("connected as role {found_role:?} in schema {found_schema:?} instead of {role:?} in {schema:?}")]
     Unverified {
@@ -49,18 +50,32 @@ pub enum Error {
     Database(Box<DbError>),
     /// The connection broke while the statement was on its way.
     #[error("the connection to the database was lost")]
-    Lost(#[source] tokio_postgres::Error),
+    Lost(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// The statement outran its time although Postgres should have stopped it.
     #[error("the database did not answer within {0:?}")]
     Deadline(Duration),
 }
 
 impl Error {
-    /// The error of a statement on an open connection.
-    pub(super) fn of_statement(error: tokio_postgres::Error) -> Self {
-        match error.as_db_error() {
-            Some(database) => Self::Database(Box::new(database.clone())),
-            None => Self::Lost(error),
+    /// Whether the connection ended, and not the statement: it may have run or not.
+    pub(super) fn is_of_connection(&self) -> bool {
+        match self {
+            Self::Lost(_) => true,
+            // The server shuts down, or somebody has terminated the backend (manual, appendix A, class 57).
+            Self::Database(error) => error.code().code().starts_with("57P"),
+            _ => false,
         }
+    }
+
+    /// What an open connection ended with: often the server says why, as it would of a statement.
+    pub(super) fn of_connection(error: wire::Error) -> Self {
+        match error {
+            wire::Error::Server(said) => Self::Database(Box::new((*said).clone())),
+            error => Self::lost(error),
+        }
+    }
+
+    pub(super) fn lost(error: impl std::error::Error + Send + Sync + 'static) -> Self {
+        Self::Lost(Box::new(error))
     }
 }

@@ -59,25 +59,21 @@ impl Lease {
         }
     }
 
-    /// Runs `call` and hands over its rows, in server order, until `rows` breaks.
+    /// Runs `call` and hands its rows over, in server order, until `rows` breaks. It comes back with what it has taken.
     ///
     /// # Errors
     ///
     /// [`Error::Database`] with what Postgres said, [`Error::Lost`] if the connection broke, [`Error::Deadline`].
-    pub async fn run(&mut self, call: &Call<'_>, rows: &mut dyn Rows) -> Result<Done, Error> {
+    pub async fn run<R: Rows>(&mut self, call: &Call<'_>, rows: R) -> Result<(Done, R), Error> {
         let Some(connection) = &mut self.connection else {
             return Err(Error::Draining); // only after `finish`, which takes the lease
         };
+        let session = connection.session();
         self.in_doubt = true;
-        let result = connection.session().run(call, rows).await;
+        let result = session.run(call, rows).await;
         // An error that Postgres reports leaves the session idle: outside a transaction by itself, inside because the
         // transaction was ended. Anything else is not worth finding out.
-        self.in_doubt = match &result {
-            Ok(done) => done.stopped,
-            // 57P..: the server is ending this session; the end of the socket may not have arrived yet.
-            Err(Error::Database(error)) => error.code().code().starts_with("57P"),
-            Err(_) => true,
-        };
+        self.in_doubt = session.is_retired();
         result
     }
 

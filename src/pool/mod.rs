@@ -25,7 +25,7 @@ pub use connect::Startup;
 pub use credentials::{Credentials, Passwords};
 pub use error::Error;
 pub use lease::Lease;
-pub use session::{Access, Call, Done, End, Isolation, Row, Rows, Step, Transaction, Types};
+pub use session::{Access, Call, Done, End, Fold, Isolation, Row, Rows, Step, Transaction, Types};
 pub use tenant_pool::{PoolState, Spec, TenantPool};
 
 use std::sync::Arc;
@@ -113,7 +113,7 @@ impl Pools {
             () = evicting => return Err(Error::Draining), // it never ends
             () = sleep(wait) => return Err(Error::ClusterSaturated { budget: cluster.budget() }),
         };
-        cluster.connect(startup, slot).await
+        cluster.connect_admin(startup, slot).await
     }
 
     /// Closes one idle connection on `cluster`, of the tenant that has most of them, to make room for `waiting`. Returns

@@ -6,16 +6,17 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::ops::ControlFlow;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
-use bytes::BytesMut;
-use futures_util::future::{join, join_all, join5};
-use futures_util::{TryStreamExt, pin_mut};
+use smallvec::SmallVec;
 use tokio::time::{Instant, timeout};
-use tokio_postgres::error::{DbError, SqlState};
-use tokio_postgres::types::{Format, FromSql, IsNull, ToSql, Type};
-use tokio_postgres::{CancelToken, Client, Statement};
+use tokio_postgres::error::SqlState;
+
+use crate::wire::{Answer, Batch, CancelKey, Connection, DbError, Replies};
+
+pub use crate::wire::Row;
 
 use super::error::Error;
 
@@ -51,6 +52,16 @@ pub struct Call<'a> {
     pub access: Access<'a>,
 }
 
+impl Call<'_> {
+    /// Whether it changes nothing, so that it may run twice.
+    pub(super) fn only_reads(&self) -> bool {
+        match &self.access {
+            Access::Read => true,
+            Access::Transaction(transaction) => !transaction.writes,
+        }
+    }
+}
+
 /// How a statement runs.
 #[derive(Clone, Copy, Debug)]
 pub enum Access<'a> {
@@ -61,7 +72,8 @@ pub enum Access<'a> {
     Transaction(Transaction<'a>),
 }
 
-/// A transaction around a statement. All of it leaves in one go, but for statements that are new to the connection.
+/// A transaction around a statement. All of it leaves in one go, but for a write that is new to the
+/// connection.
 #[derive(Clone, Copy, Debug)]
 pub struct Transaction<'a> {
     /// Whether it may write.
@@ -101,8 +113,8 @@ pub enum End {
 }
 
 /// Who takes the rows of a statement.
-pub trait Rows: Send {
-    /// Is told the types of the columns before anything runs; to break is to have nothing run.
+pub trait Rows: Send + 'static {
+    /// Is told the types of the columns before the first row; to break is to want none. What writes has not run then.
     fn columns(&mut self, _types: Types<'_>) -> ControlFlow<()> {
         ControlFlow::Continue(())
     }
@@ -117,9 +129,25 @@ pub trait Rows: Send {
     }
 }
 
-impl<F: FnMut(Row<'_>) -> ControlFlow<()> + Send> Rows for F {
+/// Takes all rows into a state, by a function.
+#[derive(Debug)]
+pub struct Fold<T, F> {
+    /// What the rows came to.
+    pub state: T,
+    take: F,
+}
+
+impl<T, F: FnMut(&mut T, Row<'_>)> Fold<T, F> {
+    /// No row yet.
+    pub fn new(state: T, take: F) -> Self {
+        Self { state, take }
+    }
+}
+
+impl<T: Send + 'static, F: FnMut(&mut T, Row<'_>) + Send + 'static> Rows for Fold<T, F> {
     fn row(&mut self, row: Row<'_>) -> ControlFlow<()> {
-        self(row)
+        (self.take)(&mut self.state, row);
+        ControlFlow::Continue(())
     }
 }
 
@@ -132,90 +160,78 @@ pub struct Done {
     pub stopped: bool,
     /// The first row of each statement that ran after it.
     pub after: Vec<Vec<Option<String>>>,
+    /// How long it waited for a connection.
+    pub waited: Duration,
 }
 
 /// The types of a statement's columns, as Postgres described them when it was prepared.
 #[derive(Clone, Copy, Debug)]
-pub struct Types<'a>(&'a [tokio_postgres::Column]);
+pub struct Types<'a>(&'a [u32]);
 
 impl Types<'_> {
     /// Their OIDs in column order; for a domain that of the type below it.
     pub fn oids(self) -> impl Iterator<Item = u32> {
-        self.0.iter().map(|column| column.type_().oid())
-    }
-}
-
-/// One row, its values in the binary row format.
-#[derive(Clone, Copy)]
-pub struct Row<'a>(&'a tokio_postgres::Row);
-
-impl<'a> Row<'a> {
-    /// The values in column order; none for NULL.
-    pub fn values(self) -> impl Iterator<Item = Option<&'a [u8]>> {
-        // `Raw` takes every type and never fails, so that an error cannot hide behind a NULL here.
-        (0..self.0.len()).map(move |index| {
-            self.0
-                .try_get::<_, Option<Raw<'a>>>(index)
-                .ok()
-                .flatten()
-                .map(|raw| raw.0)
-        })
-    }
-}
-
-impl std::fmt::Debug for Row<'_> {
-    /// The number of columns only: rows are never logged.
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Row").field("columns", &self.0.len()).finish()
-    }
-}
-
-impl Done {
-    fn stopped() -> Self {
-        Self {
-            stopped: true,
-            ..Self::default()
-        }
+        self.0.iter().copied()
     }
 }
 
 /// One open connection of one tenant. It closes when dropped.
 pub(super) struct Session {
-    client: Client,
-    statements: HashMap<Arc<str>, Statement>,
+    connection: Connection,
+    statements: Mutex<Statements>,
     statement_timeout: Duration,
     opened: Instant,
     expires: Instant,
     idle_since: Instant,
-    retired: bool,
+    retired: AtomicBool,
+}
+
+/// What is prepared on a connection.
+#[derive(Default)]
+struct Statements {
+    known: HashMap<Arc<str>, Arc<Statement>, foldhash::fast::RandomState>,
+    /// How many were ever named.
+    named: u32,
+}
+
+/// A prepared statement.
+struct Statement {
+    name: Box<str>,
+    /// The types of its columns, once the server has told.
+    types: OnceLock<Box<[u32]>>,
 }
 
 impl Session {
-    pub(super) fn new(client: Client, statement_timeout: Duration, lifetime: Duration) -> Self {
+    pub(super) fn new(connection: Connection, statement_timeout: Duration, lifetime: Duration) -> Self {
         let now = Instant::now();
         Self {
-            client,
-            statements: HashMap::new(),
+            connection,
+            statements: Mutex::default(),
             statement_timeout,
             opened: now,
             expires: now + lifetime,
             idle_since: now,
-            retired: false,
+            retired: AtomicBool::new(false),
         }
     }
 
     /// Whether another request may run on it.
     pub(super) fn is_usable(&self) -> bool {
-        !self.retired && !self.client.is_closed() && Instant::now() < self.expires
+        !self.is_retired() && !self.connection.is_closed() && Instant::now() < self.expires
+    }
+
+    /// Whether it is not to be used again.
+    pub(super) fn is_retired(&self) -> bool {
+        self.retired.load(Ordering::Acquire)
     }
 
     /// Marks it as not to be used again.
-    pub(super) fn retire(&mut self) {
-        self.retired = true;
+    pub(super) fn retire(&self) {
+        self.retired.store(true, Ordering::Release);
     }
 
-    pub(super) fn cancel_token(&self) -> CancelToken {
-        self.client.cancel_token()
+    pub(super) fn cancel_key(&self) -> CancelKey {
+        self.connection.cancel_key()
     }
 
     pub(super) fn age(&self) -> Duration {
@@ -232,23 +248,25 @@ impl Session {
 
     /// `current_schema()` and `current_user`, asked in one round trip.
     pub(super) async fn whereabouts(&self) -> Result<(Option<String>, String), Error> {
-        let asking = self
-            .client
-            .query_typed("SELECT pg_catalog.current_schema()::text, current_user::text", &[]);
-        let rows = timeout(self.statement_timeout, asking)
-            .await
-            .map_err(|_| Error::Deadline(self.statement_timeout))?
-            .map_err(Error::of_statement)?;
-        Ok(match rows.first() {
-            Some(row) => (row.get(0), row.get(1)),
-            None => (None, String::new()),
-        })
+        let whereabouts: Arc<str> = "SELECT pg_catalog.current_schema()::text, current_user::text".into();
+        let call = Call {
+            statement: Step {
+                sql: &whereabouts,
+                params: &[],
+            },
+            access: Access::Read,
+        };
+        let (_, row) = self
+            .run(&call, Fold::new(Vec::new(), |found, row| *found = texts(row)))
+            .await?;
+        let mut row = row.state.into_iter();
+        Ok((row.next().flatten(), row.next().flatten().unwrap_or_default()))
     }
 
-    /// Runs `call` and hands over its rows until `rows` breaks.
+    /// Runs `call` and hands its rows over until `rows` breaks, which comes back with what it has taken.
     ///
     /// If the future is dropped before it is done, the state of the connection is unknown: the lease closes it then.
-    pub(super) async fn run(&mut self, call: &Call<'_>, rows: &mut dyn Rows) -> Result<Done, Error> {
+    pub(super) async fn run<R: Rows>(&self, call: &Call<'_>, rows: R) -> Result<(Done, R), Error> {
         let set = match &call.access {
             Access::Read => None,
             Access::Transaction(transaction) => statement_timeout(transaction.settings),
@@ -263,202 +281,349 @@ impl Session {
         }
     }
 
-    async fn run_unlimited(&mut self, call: &Call<'_>, rows: &mut dyn Rows) -> Result<Done, Error> {
-        let mut ran = false;
-        match self.run_once(call, rows, &mut ran).await {
-            Err(Error::Database(error)) if is_outdated(&error) => {
-                self.statements.clear();
-                if ran {
-                    // A function has forgotten them all (`DEALLOCATE ALL`). It must not run twice.
-                    return Err(Error::Database(error));
-                }
-                // A transaction was rolled back: prepare everything anew, once.
-                self.run_once(call, rows, &mut ran).await
-            }
-            result => result,
+    async fn run_unlimited<R: Rows>(&self, call: &Call<'_>, rows: R) -> Result<(Done, R), Error> {
+        let steps = self.run_once(call, rows).await?;
+        let outdated = steps.error.as_ref().is_some_and(is_outdated);
+        if !outdated {
+            return steps.outcome();
         }
+        self.forget();
+        if steps.ran() {
+            // A function has forgotten them all (`DEALLOCATE ALL`). It must not run twice.
+            return steps.outcome();
+        }
+        // A transaction was rolled back: prepare everything anew, once.
+        self.run_once(call, steps.rows).await?.outcome()
     }
 
-    /// Sets `ran` once the statement itself has run.
-    async fn run_once(&mut self, call: &Call<'_>, rows: &mut dyn Rows, ran: &mut bool) -> Result<Done, Error> {
+    /// Runs `call`, all of it or up to its first error.
+    async fn run_once<R: Rows>(&self, call: &Call<'_>, mut rows: R) -> Result<Steps<R>, Error> {
+        let known = lock(&self.statements).known.get(call.statement.sql).cloned();
+        if let Some(types) = known.as_ref().and_then(|statement| statement.types.get())
+            && rows.columns(Types(types)).is_break()
+        {
+            return Ok(Steps::unfit(rows));
+        }
         match &call.access {
             Access::Read => {
-                let statement = self.prepared(call.statement.sql).await?;
-                if rows.columns(Types(statement.columns())).is_break() {
-                    return Ok(Done::stopped());
-                }
-                execute(&self.client, &statement, call.statement.params, rows).await
+                let mut outgoing = Outgoing::new(self);
+                outgoing.execute_main(&call.statement)?;
+                outgoing.batch.sync();
+                outgoing.send(Steps::new(rows, 0, 1)).await
             }
-            Access::Transaction(transaction) => self.transact(&call.statement, transaction, rows, ran).await,
+            Access::Transaction(transaction) => self.transact(&call.statement, transaction, rows).await,
         }
     }
 
-    async fn transact(
-        &mut self,
+    async fn transact<R: Rows>(
+        &self,
         main: &Step<'_>,
         transaction: &Transaction<'_>,
-        rows: &mut dyn Rows,
-        ran: &mut bool,
-    ) -> Result<Done, Error> {
-        let begin = begin(transaction);
-        let configure = self.configure(transaction.settings).await?;
-        let steps: Vec<&Step<'_>> = transaction
-            .before
-            .iter()
-            .chain([main])
-            .chain(transaction.after)
-            .collect();
-        let known: Option<Vec<Statement>> = steps
-            .iter()
-            .map(|step| self.statements.get(step.sql).cloned())
-            .collect();
-        let opened = known.is_none();
-        let statements = match known {
-            Some(statements) => statements,
-            // What is new is prepared as the role that it will run as, which may see schemas that the connection's does not.
-            None => match self.open(&begin, configure.as_ref(), &steps).await {
-                Ok(statements) => statements,
-                Err(error) => {
-                    batch(&self.client, ROLLBACK).await?;
-                    return Err(error);
-                }
-            },
-        };
-        let client = &self.client;
-        let (before, statements) = statements.split_at(transaction.before.len());
-        let Some((statement, after)) = statements.split_first() else {
-            return Ok(Done::default());
-        };
-        if rows.columns(Types(statement.columns())).is_break() {
-            if opened {
-                batch(client, ROLLBACK).await?;
-            }
-            return Ok(Done::stopped());
+        mut rows: R,
+    ) -> Result<Steps<R>, Error> {
+        let mut outgoing = Outgoing::new(self);
+        outgoing.batch.query(&begin(transaction)).map_err(Error::lost)?;
+        let mut preceding = 1;
+        if !transaction.settings.is_empty() {
+            outgoing.configure(transaction.settings)?;
+            preceding += 1;
         }
-
-        // Polled in order, so sent in order; the driver writes them out together. What fails makes all that follow fail,
-        // and COMMIT then rolls back.
-        let opening = async {
-            if opened {
-                return Ok(());
-            }
-            let configured = async {
-                match &configure {
-                    Some((statement, params)) => execute(client, statement, params, &mut ignore).await.map(drop),
-                    None => Ok(()),
-                }
+        if transaction.writes && !self.knows(main.sql) {
+            // It must not run before its columns are known to fit. It is prepared as the role that it will run as, which
+            // may see schemas that the connection's does not.
+            let opened = outgoing.prepare(main.sql).await?;
+            let fits = opened.error.is_none() && {
+                let types = lock(&self.statements).known.get(main.sql).cloned();
+                let types = types.as_ref().and_then(|statement| statement.types.get());
+                rows.columns(Types(types.map_or(&[], |types| types))).is_continue()
             };
-            let (begun, configured) = join(batch(client, &begin), configured).await;
-            begun.and(configured)
-        };
-        let preparing = async {
-            let steps = transaction.before.iter().zip(before);
-            let run = steps
-                .map(async |(step, statement)| execute(client, statement, step.params, &mut ignore).await.map(drop));
-            join_all(run).await.into_iter().collect::<Result<(), _>>()
-        };
-        let executing = execute(client, statement, main.params, rows);
-        let following = join_all(
-            transaction
-                .after
-                .iter()
-                .zip(after)
-                .map(|(step, statement)| first_row(client, statement, step.params)),
-        );
-        let ending = async {
-            match transaction.end {
-                End::Commit => batch(client, COMMIT).await,
-                End::CommitAfterRows => Ok(()),
-                End::Rollback => batch(client, CHECK).await,
+            if !fits {
+                self.end(ROLLBACK, None).await?;
+                return Ok(match opened.error {
+                    Some(error) => Steps::failed(rows, error),
+                    None => Steps::unfit(rows),
+                });
             }
-        };
-        let (opening, preparing, executing, following, ending) =
-            join5(opening, preparing, executing, following, ending).await;
-        *ran = executing.is_ok();
-        let outcome = opening.and(preparing).and(executing).and_then(|done| {
-            Ok(Done {
-                after: following.into_iter().collect::<Result<_, _>>()?,
-                ..done
-            })
-        });
+            outgoing = Outgoing::new(self);
+            preceding = 0;
+        }
+        for step in transaction.before {
+            outgoing.execute(step)?;
+        }
+        outgoing.execute_main(main)?;
+        for step in transaction.after {
+            outgoing.execute(step)?;
+        }
+        outgoing.batch.sync();
         match transaction.end {
-            End::Commit => {
-                let done = outcome?;
-                ending?;
-                Ok(done)
-            }
-            End::CommitAfterRows => match outcome {
-                Ok(done) if !done.stopped && rows.finish(&done).is_continue() => {
-                    batch(client, COMMIT).await?;
-                    Ok(done)
-                }
-                outcome => {
-                    batch(client, ROLLBACK).await?;
-                    outcome
-                }
-            },
+            End::Commit => outgoing.batch.query(COMMIT).map_err(Error::lost)?,
+            End::CommitAfterRows => {}
             End::Rollback => {
-                batch(client, ROLLBACK).await?;
-                let done = outcome?;
-                ending?;
-                Ok(done)
+                outgoing.batch.query(CHECK).map_err(Error::lost)?;
+                outgoing.batch.query(ROLLBACK).map_err(Error::lost)?;
+            }
+        }
+        let at = preceding + transaction.before.len();
+        let mut steps = outgoing
+            .send(Steps::new(rows, at, at + 1 + transaction.after.len()))
+            .await?;
+        if transaction.end == End::CommitAfterRows && !self.is_retired() {
+            let commits = steps.error.is_none() && !steps.done.stopped && steps.rows.finish(&steps.done).is_continue();
+            let end = if commits { COMMIT } else { ROLLBACK };
+            steps.error = self.end(end, steps.error).await?;
+        }
+        Ok(steps)
+    }
+
+    /// Ends a transaction. Gives back the first error that there was.
+    async fn end(&self, sql: &str, before: Option<DbError>) -> Result<Option<DbError>, Error> {
+        let mut batch = Batch::new();
+        batch.query(sql).map_err(Error::lost)?;
+        let ended = self.answered(batch, Steps::new(Ignore, usize::MAX, usize::MAX)).await?;
+        Ok(before.or(ended.error))
+    }
+
+    /// Sends a batch and waits for all of the answer, or until no more of it is wanted.
+    async fn answered<R: Rows>(&self, batch: Batch, steps: Steps<R>) -> Result<Steps<R>, Error> {
+        match self.connection.send(&batch, steps).await {
+            Ok((Answer::Whole(_), steps)) => Ok(steps),
+            Ok((Answer::Stopped, steps)) => {
+                // The server is still at it: nobody else may run on this connection.
+                self.retire();
+                Ok(steps)
+            }
+            Err(error) => {
+                self.retire();
+                Err(Error::of_connection(error))
             }
         }
     }
 
-    /// Begins a transaction, becomes who it is for, and prepares what is new: the statements of all steps.
-    async fn open(
-        &mut self,
-        begin: &str,
-        configure: Option<&(Statement, Vec<Option<Cow<'_, str>>>)>,
-        steps: &[&Step<'_>],
-    ) -> Result<Vec<Statement>, Error> {
-        let configured = async {
-            match configure {
-                Some((statement, params)) => execute(&self.client, statement, params, &mut ignore).await.map(drop),
-                None => Ok(()),
-            }
-        };
-        let (begun, configured) = join(batch(&self.client, begin), configured).await;
-        begun.and(configured)?;
-        let mut statements = Vec::new();
-        for step in steps {
-            statements.push(self.prepared(step.sql).await?);
-        }
-        Ok(statements)
+    fn knows(&self, sql: &Arc<str>) -> bool {
+        lock(&self.statements).known.contains_key(sql)
     }
 
-    /// The statement that sets `settings`, and its parameters.
-    async fn configure<'a>(
-        &mut self,
-        settings: &[(&'a str, &'a str)],
-    ) -> Result<Option<(Statement, Vec<Option<Cow<'a, str>>>)>, Error> {
-        if settings.is_empty() {
-            return Ok(None);
+    /// Forgets all prepared statements, here and on the server.
+    fn forget(&self) {
+        let forgotten = std::mem::take(&mut lock(&self.statements).known);
+        let mut batch = Batch::new();
+        for statement in forgotten.values() {
+            // A name of ours has no NUL.
+            let _infallible = batch.close(&statement.name);
         }
-        let calls: Vec<String> = (0..settings.len())
+        batch.sync();
+        // The answer is not waited for: whatever is sent from now on comes after it.
+        drop(self.connection.send(&batch, Steps::new(Ignore, usize::MAX, usize::MAX)));
+    }
+}
+
+/// One batch for a session, and the statements that are new to it.
+struct Outgoing<'s> {
+    session: &'s Session,
+    batch: Batch,
+    fresh: SmallVec<[(Arc<str>, Arc<Statement>); 2]>,
+    /// Which of them is the one whose rows are wanted.
+    main: Option<usize>,
+}
+
+impl<'s> Outgoing<'s> {
+    fn new(session: &'s Session) -> Self {
+        Self {
+            session,
+            batch: Batch::new(),
+            fresh: SmallVec::new(),
+            main: None,
+        }
+    }
+
+    fn execute(&mut self, step: &Step<'_>) -> Result<(), Error> {
+        let statement = self.statement(step.sql)?;
+        self.batch
+            .execute(&statement.name, step.params.iter().map(Option::as_deref))
+            .map_err(Error::lost)
+    }
+
+    fn configure(&mut self, settings: &[(&str, &str)]) -> Result<(), Error> {
+        let statement = self.statement(&configure(settings.len()))?;
+        let params = settings.iter().flat_map(|(name, value)| [Some(*name), Some(*value)]);
+        self.batch.execute(&statement.name, params).map_err(Error::lost)
+    }
+
+    fn execute_main(&mut self, step: &Step<'_>) -> Result<(), Error> {
+        let before = self.fresh.len();
+        self.execute(step)?;
+        self.main = (self.fresh.len() > before).then_some(before);
+        Ok(())
+    }
+
+    /// Sends what there is so far, with `sql` to be prepared behind it.
+    async fn prepare(mut self, sql: &Arc<str>) -> Result<Steps<Ignore>, Error> {
+        self.statement(sql)?;
+        self.batch.sync();
+        self.send(Steps::new(Ignore, usize::MAX, usize::MAX)).await
+    }
+
+    /// The prepared statement of `sql`, which the batch prepares if the session does not know it.
+    fn statement(&mut self, sql: &Arc<str>) -> Result<Arc<Statement>, Error> {
+        let fresh = self.fresh.iter().find(|(text, _)| text == sql);
+        if let Some((_, statement)) = fresh {
+            return Ok(Arc::clone(statement));
+        }
+        let mut statements = lock(&self.session.statements);
+        if let Some(statement) = statements.known.get(sql) {
+            return Ok(Arc::clone(statement));
+        }
+        statements.named += 1;
+        let statement = Arc::new(Statement {
+            name: format!("s{}", statements.named).into(),
+            types: OnceLock::new(),
+        });
+        drop(statements);
+        self.batch.prepare(&statement.name, sql).map_err(Error::lost)?;
+        self.fresh.push((Arc::clone(sql), Arc::clone(&statement)));
+        Ok(statement)
+    }
+
+    /// Sends it, and remembers what was prepared.
+    async fn send<R: Rows>(self, mut steps: Steps<R>) -> Result<Steps<R>, Error> {
+        steps.main_description = self.main;
+        let mut steps = self.session.answered(self.batch, steps).await?;
+        for ((sql, statement), types) in self.fresh.into_iter().zip(steps.descriptions.drain(..)) {
+            let _set_once = statement.types.set(types);
+            if lock(&self.session.statements).known.len() >= STATEMENTS_MAX {
+                self.session.forget();
+            }
+            lock(&self.session.statements).known.insert(sql, statement);
+        }
+        Ok(steps)
+    }
+}
+
+/// Takes the answer to a batch: the rows of one of its statements, and the first row of each behind that.
+struct Steps<R> {
+    rows: R,
+    /// Statements that are done.
+    at: usize,
+    /// Which of them has the rows that are wanted.
+    main: usize,
+    /// Up to which of them first rows are wanted.
+    end: usize,
+    /// Which of the descriptions is that of the statement whose rows are wanted.
+    main_description: Option<usize>,
+    /// The columns of what was prepared.
+    descriptions: SmallVec<[Box<[u32]>; 2]>,
+    done: Done,
+    error: Option<DbError>,
+}
+
+impl<R: Rows> Steps<R> {
+    fn new(rows: R, main: usize, end: usize) -> Self {
+        Self {
+            rows,
+            at: 0,
+            main,
+            end,
+            main_description: None,
+            descriptions: SmallVec::new(),
+            done: Done::default(),
+            error: None,
+        }
+    }
+
+    /// Nothing ran, because the columns are not those that were expected.
+    fn unfit(rows: R) -> Self {
+        let mut steps = Self::new(rows, 0, 0);
+        steps.done.stopped = true;
+        steps
+    }
+
+    /// Nothing ran, because of `error`.
+    fn failed(rows: R, error: DbError) -> Self {
+        let mut steps = Self::new(rows, 0, 0);
+        steps.error = Some(error);
+        steps
+    }
+
+    /// Whether the statement itself has run.
+    fn ran(&self) -> bool {
+        self.at > self.main
+    }
+
+    fn outcome(self) -> Result<(Done, R), Error> {
+        match self.error {
+            Some(error) => Err(Error::Database(Box::new(error))),
+            None => Ok((self.done, self.rows)),
+        }
+    }
+}
+
+impl<R: Rows> Replies for Steps<R> {
+    fn columns(&mut self, types: &[u32]) {
+        if self.main_description == Some(self.descriptions.len()) && self.rows.columns(Types(types)).is_break() {
+            self.done.stopped = true;
+        }
+        self.descriptions.push(types.into());
+    }
+
+    fn row(&mut self, row: Row<'_>) -> ControlFlow<()> {
+        if self.at == self.main {
+            // Columns that do not fit are of a read, and read to its end: the connection stays good.
+            if !self.done.stopped && self.rows.row(row).is_break() {
+                self.done.stopped = true;
+                return ControlFlow::Break(());
+            }
+        } else if self.ran() && self.at < self.end && self.done.after.len() < self.at - self.main {
+            self.done.after.push(texts(row));
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn complete(&mut self, affected: u64) {
+        if self.at == self.main {
+            self.done.affected = affected;
+        } else if self.ran() && self.at < self.end && self.done.after.len() < self.at - self.main {
+            self.done.after.push(Vec::new());
+        }
+        self.at += 1;
+    }
+
+    fn failed(&mut self, error: DbError) {
+        self.error.get_or_insert(error);
+    }
+}
+
+/// The values of a row whose columns are all of type `text`.
+fn texts(row: Row<'_>) -> Vec<Option<String>> {
+    row.values()
+        .map(|value| value.map(|value| String::from_utf8_lossy(value).into_owned()))
+        .collect()
+}
+
+/// Takes no row.
+struct Ignore;
+
+impl Rows for Ignore {
+    fn row(&mut self, _: Row<'_>) -> ControlFlow<()> {
+        ControlFlow::Continue(())
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The statement that sets so many settings. Most requests set as many as others did.
+fn configure(settings: usize) -> Arc<str> {
+    static TEXTS: [OnceLock<Arc<str>>; 32] = [const { OnceLock::new() }; 32];
+    let text = || {
+        let calls: Vec<String> = (0..settings)
             .map(|n| format!("pg_catalog.set_config(${}, ${}, true)", 2 * n + 1, 2 * n + 2))
             .collect();
-        let sql: Arc<str> = format!("SELECT {}", calls.join(", ")).into();
-        let statement = self.prepared(&sql).await?;
-        let params = settings
-            .iter()
-            .flat_map(|(name, value)| [*name, *value])
-            .map(|text| Some(Cow::Borrowed(text)));
-        Ok(Some((statement, params.collect())))
-    }
-
-    /// The prepared statement of `sql`: one round trip the first time, none after.
-    async fn prepared(&mut self, sql: &Arc<str>) -> Result<Statement, Error> {
-        if let Some(statement) = self.statements.get(sql) {
-            return Ok(statement.clone());
-        }
-        let statement = self.client.prepare(sql).await.map_err(Error::of_statement)?;
-        if self.statements.len() >= STATEMENTS_MAX {
-            self.statements.clear();
-        }
-        self.statements.insert(Arc::clone(sql), statement.clone());
-        Ok(statement)
+        format!("SELECT {}", calls.join(", ")).into()
+    };
+    match TEXTS.get(settings) {
+        Some(known) => Arc::clone(known.get_or_init(text)),
+        None => text(),
     }
 }
 
@@ -471,7 +636,7 @@ fn is_outdated(error: &DbError) -> bool {
         SqlState::FEATURE_NOT_SUPPORTED => error.routine() == Some("RevalidateCachedQuery"),
         _ => false,
     };
-    of_statement && error.where_().is_none()
+    of_statement && error.context().is_none()
 }
 
 /// The `statement_timeout` that holds in a transaction with these settings, if they say one: without a unit in milliseconds,
@@ -513,92 +678,4 @@ fn begin(transaction: &Transaction<'_>) -> String {
         " READ ONLY"
     };
     format!("BEGIN{isolation}{access}")
-}
-
-fn ignore(_: Row<'_>) -> ControlFlow<()> {
-    ControlFlow::Continue(())
-}
-
-/// A statement without rows or parameters.
-async fn batch(client: &Client, sql: &str) -> Result<(), Error> {
-    client.batch_execute(sql).await.map_err(Error::of_statement)
-}
-
-/// Sends a prepared statement and takes its rows.
-async fn execute(
-    client: &Client,
-    statement: &Statement,
-    params: &[Option<Cow<'_, str>>],
-    rows: &mut dyn Rows,
-) -> Result<Done, Error> {
-    let params = params.iter().map(|param| Text(param.as_deref()));
-    let stream = client.query_raw(statement, params).await.map_err(Error::of_statement)?;
-    pin_mut!(stream);
-    while let Some(row) = stream.try_next().await.map_err(Error::of_statement)? {
-        if rows.row(Row(&row)).is_break() {
-            return Ok(Done::stopped());
-        }
-    }
-    Ok(Done {
-        affected: stream.rows_affected().unwrap_or(0),
-        ..Done::default()
-    })
-}
-
-/// Sends a prepared statement and takes its first row as text.
-async fn first_row(
-    client: &Client,
-    statement: &Statement,
-    params: &[Option<Cow<'_, str>>],
-) -> Result<Vec<Option<String>>, Error> {
-    let mut first = None;
-    let mut take = |row: Row<'_>| {
-        first.get_or_insert_with(|| {
-            row.values()
-                .map(|value| value.map(|value| String::from_utf8_lossy(value).into_owned()))
-                .collect()
-        });
-        ControlFlow::Continue(())
-    };
-    execute(client, statement, params, &mut take).await?;
-    Ok(first.unwrap_or_default())
-}
-
-/// A parameter in the text format: Postgres parses it as it would a literal.
-#[derive(Debug)]
-struct Text<'a>(Option<&'a str>);
-
-impl ToSql for Text<'_> {
-    fn to_sql(&self, _: &Type, out: &mut BytesMut) -> Result<IsNull, Box<dyn std::error::Error + Sync + Send>> {
-        match self.0 {
-            Some(text) => {
-                out.extend_from_slice(text.as_bytes());
-                Ok(IsNull::No)
-            }
-            None => Ok(IsNull::Yes),
-        }
-    }
-
-    fn accepts(_: &Type) -> bool {
-        true
-    }
-
-    fn encode_format(&self, _: &Type) -> Format {
-        Format::Text
-    }
-
-    tokio_postgres::types::to_sql_checked!();
-}
-
-/// A value's bytes as they came.
-struct Raw<'a>(&'a [u8]);
-
-impl<'a> FromSql<'a> for Raw<'a> {
-    fn from_sql(_: &Type, raw: &'a [u8]) -> Result<Self, Box<dyn std::error::Error + Sync + Send>> {
-        Ok(Self(raw))
-    }
-
-    fn accepts(_: &Type) -> bool {
-        true
-    }
 }

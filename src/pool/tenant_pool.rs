@@ -20,7 +20,7 @@ use super::cluster::{Cluster, Slot};
 use super::connect::Startup;
 use super::error::Error;
 use super::lease::Lease;
-use super::session::Session;
+use super::session::{Call, Done, Rows, Session};
 
 /// A connection is not kept for ever: server memory grows with the catalog entries it has touched.
 const LIFETIME: Duration = Duration::from_secs(30 * 60);
@@ -120,6 +120,37 @@ impl TenantPool {
         }
     }
 
+    /// Runs `call` on a connection of the tenant and hands its rows over, in server order, until they break. What
+    /// `rows` made comes back with what it has taken. What only reads is run once more, with new rows, if its connection
+    /// is lost.
+    ///
+    /// Dropping the future stops the statement and closes its connection.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`checkout`](Self::checkout), [`Error::Database`] with what Postgres said, [`Error::Lost`] if the
+    /// connection broke, [`Error::Deadline`].
+    pub async fn run<R: Rows>(
+        self: &Arc<Self>,
+        pools: &Pools,
+        call: &Call<'_>,
+        rows: impl Fn() -> R,
+    ) -> Result<(Done, R), Error> {
+        match self.run_once(pools, call, rows()).await {
+            Err(error) if error.is_of_connection() && call.only_reads() => self.run_once(pools, call, rows()).await,
+            result => result,
+        }
+    }
+
+    async fn run_once<R: Rows>(self: &Arc<Self>, pools: &Pools, call: &Call<'_>, rows: R) -> Result<(Done, R), Error> {
+        let asked = Instant::now();
+        let mut lease = self.checkout(pools).await?;
+        let waited = asked.elapsed();
+        let result = lease.run(call, rows).await;
+        lease.finish();
+        result.map(|(done, rows)| (Done { waited, ..done }, rows))
+    }
+
     /// A connection for one request. Waits at most the tenant's `checkout_timeout` for its turn and for a slot; opening a
     /// connection, if none is idle, may take 5 s more.
     ///
@@ -201,8 +232,8 @@ impl TenantPool {
 
     /// Opens a connection and asks once where it has come out. Anything else than asked for: closed, refused.
     async fn connect(&self, slot: Slot) -> Result<Session, Error> {
-        let client = self.spec.cluster.connect(&self.spec.startup, slot).await?;
-        let session = Session::new(client, self.spec.statement_timeout, LIFETIME);
+        let connection = self.spec.cluster.connect(&self.spec.startup, slot).await?;
+        let session = Session::new(connection, self.spec.statement_timeout, LIFETIME);
         // A missing schema in `search_path` is skipped by Postgres without a word, and the shared tables would answer
         // in its place; and some minor releases ignored `role` at startup (CVE-2024-10978's first fix).
         let (schema, role) = session.whereabouts().await?;
@@ -224,7 +255,7 @@ impl TenantPool {
 
     /// Stops a statement that nobody waits for any more.
     pub(super) fn cancel(&self, session: &Session) {
-        self.spec.cluster.cancel(session.cancel_token());
+        self.spec.cluster.cancel(session.cancel_key());
     }
 
     /// Takes a connection back: to the idle ones, or to its end.
@@ -258,7 +289,7 @@ impl TenantPool {
     /// Closes one idle connection, if there is one.
     pub(super) fn evict_one(&self) -> bool {
         match self.try_idle() {
-            Some(mut connection) => {
+            Some(connection) => {
                 connection.retire();
                 true
             }
@@ -271,7 +302,7 @@ impl TenantPool {
     pub(super) fn close_stale(&self) {
         let idle: Vec<_> = std::iter::from_fn(|| self.try_idle()).collect();
         // Put back in the opposite order, so that the one used last is again the first to be used.
-        for mut connection in idle.into_iter().rev() {
+        for connection in idle.into_iter().rev() {
             if connection.idle() >= self.spec.idle_timeout {
                 connection.retire();
             }
@@ -313,10 +344,6 @@ impl fmt::Debug for TenantPool {
     }
 }
 
-#[expect(
-    clippy::large_enum_variant,
-    reason = "it lives for one line; a box would be an allocation per checkout"
-)]
 enum Found {
     Idle(PooledConnection<'static, Manager>),
     Slot(Slot),

@@ -6,7 +6,7 @@ use http::header::{ALLOW, CONNECTION, CONTENT_RANGE, CONTENT_TYPE, HeaderName, R
 use http::{HeaderValue, Response, StatusCode};
 use serde::Serialize;
 use serde_json::Value;
-use tokio_postgres::error::{DbError, SqlState};
+use tokio_postgres::error::SqlState;
 
 use crate::error::Error;
 use crate::identity;
@@ -14,6 +14,7 @@ use crate::pool;
 use crate::query;
 use crate::router;
 use crate::server::Body;
+use crate::wire::DbError;
 
 use super::settings;
 

@@ -12,11 +12,16 @@ use crate::query::Plan;
 use crate::query::plan::Rows;
 
 /// Takes the rows of a plan's statement.
-pub(super) struct Collector<'p> {
-    plan: &'p Plan,
+pub(super) struct Collector {
+    kind: Rows,
+    columns: Arc<[Column]>,
+    tells_total: bool,
+    tells_created: bool,
     json: JsonRows,
     /// Everything that is not encoded here.
     out: Vec<u8>,
+    /// Bytes of `texts`.
+    size: usize,
     /// Rows of [`Rows::Text`], unless they become CSV.
     pub(super) texts: Vec<Vec<Option<String>>>,
     csv: bool,
@@ -37,18 +42,22 @@ pub(super) struct Checks {
     pub(super) most: Option<u64>,
 }
 
-impl<'p> Collector<'p> {
+impl Collector {
     /// For an answer of no more than `limit` bytes.
-    pub(super) fn new(plan: &'p Plan, csv: bool, limit: usize, checks: Checks) -> Self {
+    pub(super) fn new(plan: &Plan, csv: bool, limit: usize, checks: Checks) -> Self {
         let columns = Arc::clone(&plan.columns);
         Self {
-            plan,
+            kind: plan.rows,
             json: if plan.rows == Rows::Values {
-                JsonRows::values(columns, 0)
+                JsonRows::values(Arc::clone(&columns), 0)
             } else {
-                JsonRows::new(columns, 0)
+                JsonRows::new(Arc::clone(&columns), 0)
             },
+            columns,
+            tells_total: plan.tells_total,
+            tells_created: plan.tells_created,
             out: Vec::new(),
+            size: 0,
             texts: Vec::new(),
             csv,
             limit,
@@ -60,9 +69,9 @@ impl<'p> Collector<'p> {
         }
     }
 
-    /// The body; a single row without the list around it if it is to stand alone.
-    pub(super) fn body(self, alone: bool) -> Bytes {
-        match self.plan.rows {
+    /// The body of what `plan` came to; a single row without the list around it if it is to stand alone.
+    pub(super) fn body(self, plan: &Plan, alone: bool) -> Bytes {
+        match self.kind {
             Rows::Objects | Rows::Values if alone => self.json.finish_single(),
             Rows::Objects | Rows::Values => self.json.finish(),
             Rows::Whole if alone => match self.out.len() {
@@ -79,7 +88,7 @@ impl<'p> Collector<'p> {
                 Bytes::from(list)
             }
             Rows::Text if self.csv => {
-                let names = self.plan.output_columns.iter().map(|column| Some(&*column.name));
+                let names = plan.output_columns.iter().map(|column| Some(&*column.name));
                 let mut document = Vec::with_capacity(self.out.len() + 64);
                 // Without a row there is nothing to head.
                 if self.count > 0 {
@@ -96,16 +105,18 @@ impl<'p> Collector<'p> {
     }
 
     fn take(&mut self, row: Row<'_>) -> Result<(), Error> {
-        let plan = self.plan;
-        let width = plan.columns.len();
-        match plan.rows {
+        match self.kind {
             Rows::Objects | Rows::Values | Rows::Text | Rows::Whole => {
-                let width = if plan.rows == Rows::Whole { 1 } else { width };
+                let width = if self.kind == Rows::Whole {
+                    1
+                } else {
+                    self.columns.len()
+                };
                 if !self.extras(row, width) {
                     return Ok(());
                 }
                 self.count += 1;
-                match plan.rows {
+                match self.kind {
                     Rows::Whole => {
                         self.out.push(b',');
                         self.out
@@ -121,10 +132,7 @@ impl<'p> Collector<'p> {
                     }
                     Rows::Text => {
                         let text = |value: &[u8]| String::from_utf8_lossy(value).into_owned();
-                        self.out.resize(
-                            self.out.len() + row.values().take(width).flatten().map(<[u8]>::len).sum::<usize>(),
-                            0,
-                        );
+                        self.size += row.values().take(width).flatten().map(<[u8]>::len).sum::<usize>();
                         self.texts
                             .push(row.values().take(width).map(|value| value.map(text)).collect());
                     }
@@ -135,13 +143,13 @@ impl<'p> Collector<'p> {
                 let mut values = row.values();
                 self.out = values.next().flatten().unwrap_or_default().to_vec();
                 self.count = number(values.next().flatten());
-                self.total = plan.tells_total.then(|| number(values.next().flatten()));
+                self.total = self.tells_total.then(|| number(values.next().flatten()));
             }
             Rows::Number => {
                 let mut values = row.values();
                 self.count = number(values.next().flatten());
-                self.total = plan.tells_total.then(|| number(values.next().flatten()));
-                if plan.tells_created {
+                self.total = self.tells_total.then(|| number(values.next().flatten()));
+                if self.tells_created {
                     self.created = number(values.next().flatten());
                 }
             }
@@ -153,12 +161,12 @@ impl<'p> Collector<'p> {
             }
             Rows::Nothing => {
                 self.count += 1;
-                if plan.tells_created && row.values().next().flatten() == Some(&[1]) {
+                if self.tells_created && row.values().next().flatten() == Some(&[1]) {
                     self.created += 1;
                 }
             }
         }
-        if self.out.len().max(self.json.len()) > self.limit {
+        if self.out.len().max(self.json.len()).max(self.size) > self.limit {
             return Err(Error::ResponseTooLarge { limit: self.limit });
         }
         Ok(())
@@ -166,10 +174,10 @@ impl<'p> Collector<'p> {
 
     /// What stands behind the columns of a row; whether there is a row at all.
     fn extras(&mut self, row: Row<'_>, width: usize) -> bool {
-        if self.plan.tells_created && row.values().nth(width).flatten() == Some(&[1]) {
+        if self.tells_created && row.values().nth(width).flatten() == Some(&[1]) {
             self.created += 1;
         }
-        if !self.plan.tells_total {
+        if !self.tells_total {
             return true;
         }
         let mut values = row.values().skip(width);
@@ -179,15 +187,15 @@ impl<'p> Collector<'p> {
     }
 }
 
-impl TakesRows for Collector<'_> {
+impl TakesRows for Collector {
     /// The plan's encodings were made of what the catalog said: a value of another type would come out as a wrong one.
     fn columns(&mut self, types: Types<'_>) -> ControlFlow<()> {
-        if !matches!(self.plan.rows, Rows::Objects | Rows::Values) {
+        if !matches!(self.kind, Rows::Objects | Rows::Values) {
             return ControlFlow::Continue(());
         }
         let mut types = types.oids();
         let fits = |column: &Column| types.next().and_then(Encoding::of_type) == Some(column.encoding());
-        if self.plan.columns.iter().all(fits) {
+        if self.columns.iter().all(fits) {
             return ControlFlow::Continue(());
         }
         self.failure = Some(Error::Outdated);
@@ -205,7 +213,7 @@ impl TakesRows for Collector<'_> {
     }
 
     fn finish(&mut self, done: &Done) -> ControlFlow<()> {
-        if self.plan.rows == Rows::Nothing {
+        if self.kind == Rows::Nothing {
             self.count = self.count.max(done.affected);
         }
         self.failure = self.checks.failed(self.count);

@@ -1,7 +1,6 @@
 //! `GET /api/`: the document that describes the API.
 
 use std::borrow::Cow;
-use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use http::header::HOST;
@@ -13,7 +12,7 @@ use crate::catalog::{Function, Relation};
 use crate::config::OpenApi;
 use crate::error::Error;
 use crate::openapi::Description;
-use crate::pool::{End, Row, Step};
+use crate::pool::{End, Fold, Row, Step};
 use crate::query;
 use crate::query::MediaType;
 use crate::response;
@@ -128,24 +127,25 @@ impl Service {
             writes: false,
             end: End::Commit,
         };
-        let mut found = Vec::new();
-        let mut take = |row: Row<'_>| {
-            found = row
-                .values()
-                .map(|value| serde_json::from_slice(value.unwrap_or_default()))
-                .collect();
-            ControlFlow::Continue(())
-        };
         let started = Instant::now();
-        let done = self.execute(asked.runner(), job, &mut take).await;
+        let done = self
+            .execute(asked.runner(), job, || Fold::new(Vec::new(), numbers))
+            .await;
         asked.timings.add(Phase::Transaction, started);
-        done?;
-        let found: Result<Vec<Vec<usize>>, _> = found.into_iter().collect();
-        match <[_; 2]>::try_from(found.unwrap_or_default()) {
+        let (_, found) = done?;
+        match <[_; 2]>::try_from(found.state) {
             Ok([relations, functions]) => Ok((relations, functions)),
             Err(_) => Err(Error::Privileges),
         }
     }
+}
+
+/// The JSON arrays of numbers of a row; nothing if one is not.
+fn numbers(found: &mut Vec<Vec<usize>>, row: Row<'_>) {
+    let lists = row
+        .values()
+        .map(|value| serde_json::from_slice(value.unwrap_or_default()));
+    *found = lists.collect::<Result<_, _>>().unwrap_or_default();
 }
 
 /// Where the API is to be reached: scheme, host with its port, and path. As `openapi_url` says, or as it was asked for.

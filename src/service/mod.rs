@@ -253,8 +253,8 @@ impl Service {
             writes: false,
             end: End::Commit,
         };
-        let mut collector = Collector::new(plan, false, MAX_PAGE, Checks::default());
-        self.execute(runner, job, &mut collector).await?;
+        let collector = || Collector::new(plan, false, MAX_PAGE, Checks::default());
+        let (_, collector) = self.execute(runner, job, collector).await?;
         match collector.failure {
             Some(failure) => Err(failure),
             None => Ok(collector.texts),

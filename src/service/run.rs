@@ -71,8 +71,14 @@ pub(super) struct Outcome {
 }
 
 impl Service {
-    /// Runs a statement on a connection of the tenant, as the caller's role.
-    pub(super) async fn execute(&self, runner: Runner<'_>, job: Job<'_>, rows: &mut dyn Rows) -> Result<Done, Error> {
+    /// Runs a statement on a connection of the tenant, as the caller's role. What `rows` made comes back with what it has
+    /// taken.
+    pub(super) async fn execute<R: Rows>(
+        &self,
+        runner: Runner<'_>,
+        job: Job<'_>,
+        rows: impl Fn() -> R,
+    ) -> Result<(Done, R), Error> {
         let before = runner.before();
         let before: Vec<_> = before.iter().map(|sql| Step { sql, params: &[] }).collect();
         let observed = job.runs_code || job.writes || !before.is_empty();
@@ -95,15 +101,13 @@ impl Service {
             statement: job.statement,
             access,
         };
-        let started = Instant::now();
-        let mut lease = runner.tenant.pool(&self.pools).checkout(&self.pools).await?;
-        self.metrics.checkout(started.elapsed());
-        let result = lease.run(&call, rows).await;
-        lease.finish();
-        result.map_err(|source| Error::Pool {
+        let result = runner.tenant.pool(&self.pools).run(&self.pools, &call, rows).await;
+        let (done, rows) = result.map_err(|source| Error::Pool {
             source,
             authenticated: runner.caller.role != runner.tenant.anonymous_role(),
-        })
+        })?;
+        self.metrics.checkout(done.waited);
+        Ok((done, rows))
     }
 
     /// Runs a plan of the data API.
@@ -149,11 +153,11 @@ impl Service {
             end: if rolls_back { End::Rollback } else { end },
         };
         let csv = matches!(media, MediaType::Csv);
-        let mut collector = Collector::new(plan, csv, MAX_RESPONSE, checks);
+        let collector = || Collector::new(plan, csv, MAX_RESPONSE, checks);
         let started = Instant::now();
-        let done = self.execute(asked.runner(), job, &mut collector).await;
+        let done = self.execute(asked.runner(), job, collector).await;
         asked.timings.add(Phase::Transaction, started);
-        let mut done = done?;
+        let (mut done, mut collector) = done?;
         if plan.rows == Kind::Nothing {
             collector.count = collector.count.max(done.affected);
         }
@@ -183,7 +187,7 @@ impl Service {
             total,
             created: collector.created,
             texts: std::mem::take(&mut collector.texts),
-            body: collector.body(alone),
+            body: collector.body(plan, alone),
             headers: told.next().flatten(),
             status: told.next().flatten(),
         })

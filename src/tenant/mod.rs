@@ -7,7 +7,6 @@ pub use onboard::{Error as OnboardError, Onboarder};
 pub use registry::Registry;
 
 use std::borrow::Cow;
-use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 
@@ -22,7 +21,7 @@ use crate::config::Secret;
 use crate::identity::{Key, Verifier};
 use crate::migrate;
 use crate::pool;
-use crate::pool::{Access, Call, Cluster, Credentials, Pools, Row, Spec, Startup, Step, TenantPool};
+use crate::pool::{Access, Call, Cluster, Credentials, Fold, Pools, Row, Spec, Startup, Step, TenantPool};
 use crate::types::{RoleName, SchemaName};
 
 /// Whether a tenant answers, and why not.
@@ -236,7 +235,7 @@ impl Tenant {
         if let (true, Credentials::PerTenant(passwords)) = (config.managed, self.cluster.credentials()) {
             let login = migrate::login_role(&config.id);
             let password = passwords.of(&login);
-            startup = startup.login(login, password);
+            startup = startup.logged_in_as(login, password);
         }
         Spec {
             tenant: config.id.clone(),
@@ -378,21 +377,18 @@ impl Tenant {
             },
             access: Access::Read,
         };
-        let qualifier = (at > 0).then(|| schema.quoted().to_string());
-        let mut loaded = None;
         let mut lease = self.pool(pools).checkout(pools).await?;
-        lease
-            .run(&call, &mut |row: Row<'_>| {
-                let values: Vec<_> = row
-                    .values()
-                    .map(|value| value.and_then(|v| std::str::from_utf8(v).ok()))
-                    .collect();
-                loaded = Some(Loaded::from_row(&values, qualifier.as_deref()));
-                ControlFlow::Continue(())
-            })
-            .await?;
+        let qualifier = (at > 0).then(|| schema.quoted().to_string());
+        let loading = Fold::new(None, move |loaded, row: Row<'_>| {
+            let values: Vec<_> = row
+                .values()
+                .map(|value| value.and_then(|v| std::str::from_utf8(v).ok()))
+                .collect();
+            *loaded = Some(Loaded::from_row(&values, qualifier.as_deref()));
+        });
+        let (_, loading) = lease.run(&call, loading).await?;
         lease.finish();
-        let loaded = loaded.transpose()?.unwrap_or_default();
+        let loaded = loading.state.transpose()?.unwrap_or_default();
         let (catalog, number) = store.intern(loaded.catalog);
         Ok(Structure {
             catalog,

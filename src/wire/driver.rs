@@ -1,0 +1,233 @@
+//! The side of a connection that owns the socket.
+
+use std::collections::VecDeque;
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf, BytesMut};
+use postgres_protocol::message::frontend;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_util::io::poll_read_buf;
+
+use super::connection::{InFlight, Shared, lock};
+use super::error::{DbError, Error};
+use super::reply::{self, Body, Row};
+
+/// Drives the socket of one connection: sends what requests ask for, and hands them what comes back. It ends when the
+/// [`Connection`](super::Connection) was dropped and the socket is closed, or with the error that ended it.
+///
+/// Dropped before that, everybody who waits is told that the connection is lost.
+#[must_use = "nothing is sent or received unless it is polled"]
+pub struct Driver<S> {
+    socket: S,
+    shared: Arc<Shared>,
+    out: BytesMut,
+    received: BytesMut,
+    in_flight: VecDeque<InFlight>,
+    /// For the columns of a description, again and again.
+    types: Vec<u32>,
+    /// What the server said before it closed.
+    farewell: Option<DbError>,
+    phase: Phase,
+}
+
+#[derive(Clone, Copy, Eq, PartialEq)]
+enum Phase {
+    Open,
+    /// `Terminate` is on its way.
+    Leaving,
+}
+
+/// What is read at once. Larger messages grow the buffer, which goes back to this size behind them.
+const BUFFER: usize = 16 << 10;
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
+    pub(super) fn new(socket: S, shared: Arc<Shared>, received: BytesMut) -> Self {
+        Self {
+            socket,
+            shared,
+            out: BytesMut::new(),
+            received,
+            in_flight: VecDeque::new(),
+            types: Vec::new(),
+            farewell: None,
+            phase: Phase::Open,
+        }
+    }
+
+    fn drive(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        loop {
+            self.collect(context);
+            // What does not go out now goes out when the socket says so; it can be read meanwhile.
+            self.write(context)?;
+            if self.phase == Phase::Leaving && self.out.is_empty() {
+                return Pin::new(&mut self.socket).poll_shutdown(context).map_err(Error::io);
+            }
+            ready!(self.read(context))?;
+        }
+    }
+
+    /// Takes what requests have put into the outbox.
+    fn collect(&mut self, context: &mut Context<'_>) {
+        self.shared.driver.register(context.waker());
+        let mut outbox = lock(&self.shared.outbox);
+        if self.out.is_empty() {
+            std::mem::swap(&mut self.out, &mut outbox.bytes);
+        } else {
+            self.out.extend_from_slice(&outbox.bytes);
+            outbox.bytes.clear();
+        }
+        self.in_flight.append(&mut outbox.exchanges);
+        let over = outbox.finished && self.in_flight.is_empty() && self.phase == Phase::Open;
+        drop(outbox);
+        if over {
+            frontend::terminate(&mut self.out);
+            self.phase = Phase::Leaving;
+        }
+    }
+
+    fn write(&mut self, context: &mut Context<'_>) -> Result<(), Error> {
+        while !self.out.is_empty() {
+            match Pin::new(&mut self.socket).poll_write(context, &self.out) {
+                Poll::Ready(Ok(0)) => return Err(Error::io(io::ErrorKind::WriteZero.into())),
+                Poll::Ready(Ok(written)) => self.out.advance(written),
+                Poll::Ready(Err(error)) => return Err(self.ended(Error::io(error))),
+                Poll::Pending => break,
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads once and hands over every message that is whole.
+    fn read(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        self.received.reserve(BUFFER);
+        match ready!(poll_read_buf(Pin::new(&mut self.socket), context, &mut self.received)) {
+            Ok(0) => return Poll::Ready(Err(self.ended(Error::Closed))),
+            Ok(_) => {}
+            Err(error) => return Poll::Ready(Err(self.ended(Error::io(error)))),
+        }
+        Poll::Ready(self.dispatch())
+    }
+
+    fn dispatch(&mut self) -> Result<(), Error> {
+        let mut read = 0;
+        while let Some((tag, body, length)) = reply::message(&self.received[read..])? {
+            read += length;
+            let Some(current) = self.in_flight.front_mut() else {
+                if tag == b'E' {
+                    self.farewell = Some(DbError::parse(body)?);
+                } else if !is_asynchronous(tag) {
+                    return Err(Error::Protocol("an answer that nobody asked for"));
+                }
+                continue;
+            };
+            if answer(current, tag, body, &mut self.types, &mut self.farewell)? {
+                self.in_flight.pop_front();
+            }
+        }
+        self.received.advance(read);
+        if self.received.is_empty() && self.received.capacity() > 4 * BUFFER {
+            self.received = BytesMut::with_capacity(BUFFER);
+        }
+        Ok(())
+    }
+
+    /// What the server said, if it said why, instead of what it looks like from here.
+    fn ended(&mut self, error: Error) -> Error {
+        match self.farewell.take() {
+            Some(said) => Error::Server(Arc::new(said)),
+            None => error,
+        }
+    }
+}
+
+/// Hands one message over; whether it was the last.
+fn answer(
+    current: &mut InFlight,
+    tag: u8,
+    body: Body<'_>,
+    types: &mut Vec<u32>,
+    farewell: &mut Option<DbError>,
+) -> Result<bool, Error> {
+    let wanted = !current.exchange.is_abandoned();
+    match tag {
+        b'D' if wanted => {
+            let row = Row::parse(body)?;
+            if current.exchange.replies().row(row).is_break() {
+                current.exchange.stop();
+            }
+        }
+        b'D' => {}
+        b'T' | b'n' => {
+            types.clear();
+            if tag == b'T' {
+                reply::types(body, types)?;
+            }
+            current.exchange.replies().columns(types);
+        }
+        b'C' => current.exchange.replies().complete(reply::affected(body)?),
+        b'I' => current.exchange.replies().complete(0),
+        b'E' => {
+            let error = DbError::parse(body)?;
+            if error.severity() == "ERROR" {
+                current.exchange.replies().failed(error);
+            } else {
+                // FATAL, PANIC: the end of the connection follows.
+                *farewell = Some(error);
+            }
+        }
+        b'Z' => {
+            let status = reply::status(body)?;
+            current.points -= 1;
+            if current.points == 0 {
+                current.exchange.finish(status);
+                return Ok(true);
+            }
+        }
+        // ParseComplete, BindComplete, CloseComplete, ParameterDescription: nothing that was not known.
+        b'1' | b'2' | b'3' | b't' => {}
+        _ if is_asynchronous(tag) => {}
+        _ => return Err(Error::Protocol("an answer to something else than was asked")),
+    }
+    Ok(false)
+}
+
+/// NoticeResponse, ParameterStatus, NotificationResponse: they come at any time (manual, 55.2.7).
+fn is_asynchronous(tag: u8) -> bool {
+    matches!(tag, b'N' | b'S' | b'A')
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Future for Driver<S> {
+    type Output = Result<(), Error>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let result = ready!(self.drive(context));
+        if let Err(error) = &result {
+            self.lose(error);
+        }
+        Poll::Ready(result)
+    }
+}
+
+impl<S> Driver<S> {
+    /// Tells everybody that nothing comes any more.
+    fn lose(&mut self, error: &Error) {
+        let mut outbox = lock(&self.shared.outbox);
+        outbox.lost.get_or_insert_with(|| error.clone());
+        self.in_flight.append(&mut outbox.exchanges);
+        outbox.bytes = BytesMut::new();
+        drop(outbox);
+        for lost in self.in_flight.drain(..) {
+            lost.exchange.lose(error.clone());
+        }
+    }
+}
+
+impl<S> Drop for Driver<S> {
+    fn drop(&mut self) {
+        self.lose(&Error::Closed);
+    }
+}

@@ -1,0 +1,208 @@
+//! What comes back, message by message.
+
+use std::fmt;
+use std::ops::ControlFlow;
+
+use super::error::{DbError, Error};
+
+/// Who takes what the server answers to one batch. Called by the task that drives the socket, in the order of the
+/// messages: it must not block, and others' answers wait while it works.
+pub trait Replies: Send + 'static {
+    /// The types of a statement's columns, by OID: the answer to its being described. None if it has no rows.
+    fn columns(&mut self, types: &[u32]);
+
+    /// One row of the statement that runs. To break is to want nothing more of the batch: what still comes is passed over.
+    fn row(&mut self, row: Row<'_>) -> ControlFlow<()>;
+
+    /// A statement is done: how many rows it read or changed, as the server counts them.
+    fn complete(&mut self, affected: u64);
+
+    /// A statement failed: what is left before the next synchronisation point is skipped.
+    fn failed(&mut self, error: DbError);
+}
+
+/// Once they are taken back, what still comes is passed over.
+impl<R: Replies> Replies for Option<R> {
+    fn columns(&mut self, types: &[u32]) {
+        if let Some(replies) = self {
+            replies.columns(types);
+        }
+    }
+
+    fn row(&mut self, row: Row<'_>) -> ControlFlow<()> {
+        self.as_mut()
+            .map_or(ControlFlow::Continue(()), |replies| replies.row(row))
+    }
+
+    fn complete(&mut self, affected: u64) {
+        if let Some(replies) = self {
+            replies.complete(affected);
+        }
+    }
+
+    fn failed(&mut self, error: DbError) {
+        if let Some(replies) = self {
+            replies.failed(error);
+        }
+    }
+}
+
+/// How a batch ended.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Answer {
+    /// All of it is answered.
+    Whole(Status),
+    /// [`Replies::row`] wanted no more; the server may still be at it.
+    Stopped,
+}
+
+/// What the session is in, as the server says at a synchronisation point (manual, 55.7, `ReadyForQuery`).
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Status {
+    /// In no transaction.
+    Idle,
+    /// In a transaction.
+    Transaction,
+    /// In a transaction that failed.
+    Failed,
+}
+
+/// One row, its values in the binary row format.
+#[derive(Clone, Copy)]
+pub struct Row<'a> {
+    columns: usize,
+    values: &'a [u8],
+}
+
+impl<'a> Row<'a> {
+    /// The values in column order; none for NULL.
+    pub fn values(self) -> impl Iterator<Item = Option<&'a [u8]>> {
+        let mut rest = self.values;
+        (0..self.columns).map(move |_| {
+            // `parse` has seen that they are all there.
+            let (length, after) = rest.split_first_chunk().unwrap_or((&[0xff; 4], &[]));
+            let Ok(length) = usize::try_from(i32::from_be_bytes(*length)) else {
+                rest = after;
+                return None;
+            };
+            let (value, after) = after.split_at_checked(length).unwrap_or_default();
+            rest = after;
+            Some(value)
+        })
+    }
+
+    /// The row of a `DataRow`, which is whole.
+    pub(super) fn parse(mut body: Body<'a>) -> Result<Self, Error> {
+        let columns = usize::from(body.short()?);
+        let row = Self {
+            columns,
+            values: body.0,
+        };
+        for _ in 0..columns {
+            if let Ok(length) = usize::try_from(body.long()?) {
+                body.skip(length)?;
+            }
+        }
+        Ok(row)
+    }
+}
+
+impl fmt::Debug for Row<'_> {
+    /// The number of columns only: rows are never logged.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Row").field("columns", &self.columns).finish()
+    }
+}
+
+/// What is in a message, taken from its beginning.
+#[derive(Clone, Copy)]
+pub(super) struct Body<'a>(pub(super) &'a [u8]);
+
+impl<'a> Body<'a> {
+    pub(super) fn byte(&mut self) -> Result<u8, Error> {
+        self.chunk::<1>().map(|[byte]| byte)
+    }
+
+    pub(super) fn short(&mut self) -> Result<u16, Error> {
+        self.chunk().map(u16::from_be_bytes)
+    }
+
+    pub(super) fn long(&mut self) -> Result<i32, Error> {
+        self.chunk().map(i32::from_be_bytes)
+    }
+
+    /// A text that ends in a NUL.
+    pub(super) fn text(&mut self) -> Result<&'a [u8], Error> {
+        let end = self.0.iter().position(|byte| *byte == 0).ok_or(SHORT)?;
+        let (text, rest) = self.0.split_at(end);
+        self.0 = &rest[1..];
+        Ok(text)
+    }
+
+    pub(super) fn skip(&mut self, length: usize) -> Result<(), Error> {
+        self.0 = self.0.get(length..).ok_or(SHORT)?;
+        Ok(())
+    }
+
+    fn chunk<const N: usize>(&mut self) -> Result<[u8; N], Error> {
+        let (chunk, rest) = self.0.split_first_chunk().ok_or(SHORT)?;
+        self.0 = rest;
+        Ok(*chunk)
+    }
+}
+
+const SHORT: Error = Error::Protocol("a message is shorter than what it should hold");
+
+/// The longest message that is taken. Postgres sends values up to 1 GiB, but no answer here may be that long.
+const MAX_MESSAGE: usize = 256 << 20;
+
+/// The first message of `bytes`: its tag, its body and its whole length. None if it is not whole yet.
+pub(super) fn message(bytes: &[u8]) -> Result<Option<(u8, Body<'_>, usize)>, Error> {
+    let Some((tag, mut rest)) = bytes.split_first().map(|(tag, rest)| (*tag, Body(rest))) else {
+        return Ok(None);
+    };
+    let Ok(length) = rest.long() else {
+        return Ok(None);
+    };
+    // It counts itself, but not the tag.
+    let length = usize::try_from(length).ok().and_then(|length| length.checked_sub(4));
+    let length = length.ok_or(Error::Protocol("a message of negative length"))?;
+    if length > MAX_MESSAGE {
+        return Err(Error::Protocol("a message of more than 256 MiB"));
+    }
+    Ok(rest.0.get(..length).map(|body| (tag, Body(body), 1 + 4 + length)))
+}
+
+/// The OIDs of the columns of a `RowDescription`.
+pub(super) fn types(mut body: Body<'_>, types: &mut Vec<u32>) -> Result<(), Error> {
+    types.clear();
+    for _ in 0..body.short()? {
+        body.text()?;
+        // The table and the column's number.
+        body.skip(4 + 2)?;
+        types.push(body.long()?.cast_unsigned());
+        // The type's size and modifier, and the format.
+        body.skip(2 + 4 + 2)?;
+    }
+    Ok(())
+}
+
+/// The rows of a `CommandComplete`: the number that it ends in, as in `SELECT 5` or `INSERT 0 1`.
+pub(super) fn affected(mut body: Body<'_>) -> Result<u64, Error> {
+    let tag = body.text()?;
+    let digits = tag.iter().rev().take_while(|byte| byte.is_ascii_digit()).count();
+    let digits = &tag[tag.len() - digits..];
+    Ok(digits.iter().fold(0, |number: u64, digit| {
+        number.saturating_mul(10).saturating_add(u64::from(digit - b'0'))
+    }))
+}
+
+/// The status of a `ReadyForQuery`.
+pub(super) fn status(mut body: Body<'_>) -> Result<Status, Error> {
+    match body.byte()? {
+        b'I' => Ok(Status::Idle),
+        b'T' => Ok(Status::Transaction),
+        b'E' => Ok(Status::Failed),
+        _ => Err(Error::Protocol("an unknown transaction status")),
+    }
+}
