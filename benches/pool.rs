@@ -34,7 +34,7 @@ fn pool(criterion: &mut Criterion) {
                 sql: &sql,
                 params: &params,
             },
-            access: Access::Read,
+            access: Access::Read { settings: &[] },
         };
         let done = lease.run(&call, Fold::new((), |(), _: Row<'_>| {})).await;
         lease.finish();

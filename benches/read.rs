@@ -105,7 +105,7 @@ impl Wide {
             .expect("a connection is free in time");
         let call = Call {
             statement: Step { sql, params: &[] },
-            access: Access::Read,
+            access: Access::Read { settings: &[] },
         };
         let (_, rows) = lease
             .run(&call, Fold::new(state, take))
@@ -179,7 +179,7 @@ fn catalog(criterion: &mut Criterion) {
                 sql: &sql,
                 params: &params,
             },
-            access: Access::Read,
+            access: Access::Read { settings: &[] },
         };
         let take = |loaded: &mut Option<Loaded>, row: Row<'_>| {
             let values: Vec<_> = row

@@ -132,7 +132,7 @@ impl Answer for OwnPool {
                 sql: &self.sql,
                 params: &[Some(key.to_string().into())],
             },
-            access: Access::Read,
+            access: Access::Read { settings: &[] },
         };
         let json = JsonRows::new(Arc::clone(&self.columns), 0);
         let take = |json: &mut JsonRows, row: rowhouse::pool::Row<'_>| {

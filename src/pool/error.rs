@@ -6,6 +6,8 @@ use thiserror::Error;
 
 use crate::wire::{self, DbError};
 
+use super::session::Unrun;
+
 /// What can go wrong between asking for a connection and the last row.
 #[derive(Debug, Error)]
 pub enum Error {
@@ -57,6 +59,14 @@ pub enum Error {
 }
 
 impl Error {
+    /// Of a call that nobody else's could have held up.
+    pub(super) fn of_alone(unrun: Unrun) -> Self {
+        match unrun {
+            Unrun::Failed(error) => error,
+            Unrun::Moved => Self::Draining, // only calls on lanes are
+        }
+    }
+
     /// Whether the connection ended, and not the statement: it may have run or not.
     pub(super) fn is_of_connection(&self) -> bool {
         match self {

@@ -2,23 +2,28 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use bb8::PooledConnection;
 use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::Instant;
 
 use super::error::Error;
-use super::session::{Call, Done, Rows, Session};
-use super::tenant_pool::{Manager, TenantPool};
+use super::lane::Load;
+use super::session::{Call, Done, Patience, Rows, Session, Unrun};
+use super::tenant_pool::{Manager, SLICE, TenantPool};
 
-/// A connection checked out for one request.
+/// A connection checked out for one request, or for those that share a lane.
 ///
 /// [`finish`](Self::finish) gives it back. A lease that is dropped before that, because the client went away or the
 /// request failed half-way, cancels what runs on its connection and closes it: it is clean or closed, never dirty.
 pub struct Lease {
     connection: Option<Connection>,
     pool: Arc<TenantPool>,
-    /// Whether a statement is on its way, or ended in a way that leaves the state of the session in doubt.
-    in_doubt: bool,
+    /// Calls on their way. One that is dropped stays among them.
+    unanswered: AtomicU32,
+    load: Load,
+    since: Instant,
     _admission: OwnedSemaphorePermit,
 }
 
@@ -28,7 +33,7 @@ enum Connection {
 }
 
 impl Connection {
-    fn session(&mut self) -> &mut Session {
+    fn session(&self) -> &Session {
         match self {
             Self::Fresh(session) => session,
             Self::Pooled(connection) => connection,
@@ -38,12 +43,7 @@ impl Connection {
 
 impl Lease {
     pub(super) fn fresh(pool: Arc<TenantPool>, session: Session, admission: OwnedSemaphorePermit) -> Self {
-        Self {
-            connection: Some(Connection::Fresh(session)),
-            pool,
-            in_doubt: false,
-            _admission: admission,
-        }
+        Self::new(pool, Connection::Fresh(session), admission)
     }
 
     pub(super) fn pooled(
@@ -51,10 +51,16 @@ impl Lease {
         connection: PooledConnection<'static, Manager>,
         admission: OwnedSemaphorePermit,
     ) -> Self {
+        Self::new(pool, Connection::Pooled(connection), admission)
+    }
+
+    fn new(pool: Arc<TenantPool>, connection: Connection, admission: OwnedSemaphorePermit) -> Self {
         Self {
-            connection: Some(Connection::Pooled(connection)),
+            connection: Some(connection),
             pool,
-            in_doubt: false,
+            unanswered: AtomicU32::new(0),
+            load: Load::default(),
+            since: Instant::now(),
             _admission: admission,
         }
     }
@@ -65,16 +71,41 @@ impl Lease {
     ///
     /// [`Error::Database`] with what Postgres said, [`Error::Lost`] if the connection broke, [`Error::Deadline`].
     pub async fn run<R: Rows>(&mut self, call: &Call<'_>, rows: R) -> Result<(Done, R), Error> {
-        let Some(connection) = &mut self.connection else {
-            return Err(Error::Draining); // only after `finish`, which takes the lease
+        let ran = self.run_among_others(call, rows, Patience::alone()).await;
+        ran.map_err(Error::of_alone)
+    }
+
+    /// The same on a lane.
+    pub(super) async fn run_among_others<R: Rows>(
+        &self,
+        call: &Call<'_>,
+        rows: R,
+        patience: Patience<'_>,
+    ) -> Result<(Done, R), Unrun> {
+        let Some(connection) = &self.connection else {
+            return Err(Error::Draining.into()); // only after `finish`, which takes the lease
         };
-        let session = connection.session();
-        self.in_doubt = true;
-        let result = session.run(call, rows).await;
-        // An error that Postgres reports leaves the session idle: outside a transaction by itself, inside because the
-        // transaction was ended. Anything else is not worth finding out.
-        self.in_doubt = session.is_retired();
+        self.unanswered.fetch_add(1, Ordering::AcqRel);
+        let result = connection.session().run(call, rows, patience).await;
+        // Whatever Postgres reports leaves the session idle: outside a transaction by itself, inside because the
+        // transaction was ended. A session that is in doubt has retired itself.
+        if !matches!(result, Err(Unrun::Moved)) {
+            self.unanswered.fetch_sub(1, Ordering::AcqRel);
+        }
         result
+    }
+
+    /// The work that is on its way.
+    pub(super) fn load(&self) -> &Load {
+        &self.load
+    }
+
+    /// Whether another may send a batch behind those on their way. While requests wait for a connection of their own, no
+    /// lane goes on for ever.
+    pub(super) fn takes_more(&self) -> bool {
+        let connection = self.connection.as_ref();
+        let is_good = connection.is_some_and(|connection| !self.pool.must_close(connection.session()));
+        is_good && (self.since.elapsed() < SLICE || !self.pool.has_line())
     }
 
     /// Gives the connection back for the next request.
@@ -84,7 +115,7 @@ impl Lease {
 
     fn release(&mut self) {
         match self.connection.take() {
-            Some(mut connection) if self.in_doubt => {
+            Some(connection) if *self.unanswered.get_mut() > 0 || connection.session().is_retired() => {
                 self.pool.cancel(connection.session());
                 connection.session().retire();
             }
@@ -105,7 +136,7 @@ impl fmt::Debug for Lease {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Lease")
             .field("pool", &self.pool)
-            .field("in_doubt", &self.in_doubt)
+            .field("unanswered", &self.unanswered)
             .finish_non_exhaustive()
     }
 }

@@ -15,6 +15,7 @@ mod cluster;
 mod connect;
 mod credentials;
 mod error;
+mod lane;
 mod lease;
 mod session;
 mod socket;

@@ -56,8 +56,24 @@ impl Call<'_> {
     /// Whether it changes nothing, so that it may run twice.
     pub(super) fn only_reads(&self) -> bool {
         match &self.access {
-            Access::Read => true,
+            Access::Read { .. } => true,
             Access::Transaction(transaction) => !transaction.writes,
+        }
+    }
+
+    /// Whether it leaves as one batch, whatever comes of it, so that others may run before and behind it on the same
+    /// connection.
+    pub(super) fn is_one_batch(&self) -> bool {
+        match &self.access {
+            Access::Read { .. } => true,
+            Access::Transaction(transaction) => !transaction.writes && transaction.end == End::Commit,
+        }
+    }
+
+    fn settings(&self) -> &[(&str, &str)] {
+        match &self.access {
+            Access::Read { settings } => settings,
+            Access::Transaction(transaction) => transaction.settings,
         }
     }
 }
@@ -67,7 +83,11 @@ impl Call<'_> {
 pub enum Access<'a> {
     /// By itself and read-only: a tenant's connections are opened with `default_transaction_read_only = on`. For what runs
     /// no code of the tenant's own; nothing is reset after it.
-    Read,
+    Read {
+        /// Settings that hold for it alone: `set_config(name, value, true)`, in this order. They and the statement are one
+        /// transaction, because nothing parts them (manual, 55.2.3.3).
+        settings: &'a [(&'a str, &'a str)],
+    },
     /// In a transaction of its own.
     Transaction(Transaction<'a>),
 }
@@ -162,6 +182,8 @@ pub struct Done {
     pub after: Vec<Vec<Option<String>>>,
     /// How long it waited for a connection.
     pub waited: Duration,
+    /// For how long the connection worked on it.
+    pub took: Duration,
 }
 
 /// The types of a statement's columns, as Postgres described them when it was prepared.
@@ -172,6 +194,47 @@ impl Types<'_> {
     /// Their OIDs in column order; for a domain that of the type below it.
     pub fn oids(self) -> impl Iterator<Item = u32> {
         self.0.iter().copied()
+    }
+}
+
+/// Why a call has no result.
+#[derive(Debug)]
+pub(super) enum Unrun {
+    /// It was taken back from behind others, and nothing of it has run.
+    Moved,
+    /// It failed.
+    Failed(Error),
+}
+
+impl From<Error> for Unrun {
+    fn from(error: Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+/// How long a batch is waited for.
+#[derive(Clone, Copy)]
+pub(super) struct Patience<'a> {
+    /// Behind others it is taken back after this time; not at all if there is none.
+    pub(super) behind_others: Option<Duration>,
+    /// Is told once it takes that long itself.
+    pub(super) is_long: &'a (dyn Fn() + Sync),
+    /// After this it is given up.
+    limit: Duration,
+}
+
+impl<'a> Patience<'a> {
+    pub(super) fn new(behind_others: Option<Duration>, is_long: &'a (dyn Fn() + Sync)) -> Self {
+        Self {
+            behind_others,
+            is_long,
+            limit: Duration::MAX,
+        }
+    }
+
+    /// For who is alone.
+    pub(super) fn alone() -> Self {
+        Self::new(None, &|| {})
     }
 }
 
@@ -254,11 +317,11 @@ impl Session {
                 sql: &whereabouts,
                 params: &[],
             },
-            access: Access::Read,
+            access: Access::Read { settings: &[] },
         };
-        let (_, row) = self
-            .run(&call, Fold::new(Vec::new(), |found, row| *found = texts(row)))
-            .await?;
+        let take = Fold::new(Vec::new(), |found, row| *found = texts(row));
+        let ran = self.run(&call, take, Patience::alone()).await;
+        let (_, row) = ran.map_err(Error::of_alone)?;
         let mut row = row.state.into_iter();
         Ok((row.next().flatten(), row.next().flatten().unwrap_or_default()))
     }
@@ -266,38 +329,33 @@ impl Session {
     /// Runs `call` and hands its rows over until `rows` breaks, which comes back with what it has taken.
     ///
     /// If the future is dropped before it is done, the state of the connection is unknown: the lease closes it then.
-    pub(super) async fn run<R: Rows>(&self, call: &Call<'_>, rows: R) -> Result<(Done, R), Error> {
-        let set = match &call.access {
-            Access::Read => None,
-            Access::Transaction(transaction) => statement_timeout(transaction.settings),
+    pub(super) async fn run<R: Rows>(
+        &self,
+        call: &Call<'_>,
+        rows: R,
+        patience: Patience<'_>,
+    ) -> Result<(Done, R), Unrun> {
+        let limit = statement_timeout(call.settings()).unwrap_or(self.statement_timeout);
+        let patience = Patience {
+            limit: limit.saturating_add(DEADLINE_SLACK),
+            ..patience
         };
-        let limit = set.unwrap_or(self.statement_timeout).saturating_add(DEADLINE_SLACK);
-        match timeout(limit, self.run_unlimited(call, rows)).await {
-            Ok(done) => done,
-            Err(_) => {
-                self.retire();
-                Err(Error::Deadline(limit))
-            }
-        }
-    }
-
-    async fn run_unlimited<R: Rows>(&self, call: &Call<'_>, rows: R) -> Result<(Done, R), Error> {
-        let steps = self.run_once(call, rows).await?;
+        let steps = self.run_once(call, rows, patience).await?;
         let outdated = steps.error.as_ref().is_some_and(is_outdated);
         if !outdated {
-            return steps.outcome();
+            return Ok(steps.outcome()?);
         }
         self.forget();
         if steps.ran() {
             // A function has forgotten them all (`DEALLOCATE ALL`). It must not run twice.
-            return steps.outcome();
+            return Ok(steps.outcome()?);
         }
         // A transaction was rolled back: prepare everything anew, once.
-        self.run_once(call, steps.rows).await?.outcome()
+        Ok(self.run_once(call, steps.rows, patience).await?.outcome()?)
     }
 
     /// Runs `call`, all of it or up to its first error.
-    async fn run_once<R: Rows>(&self, call: &Call<'_>, mut rows: R) -> Result<Steps<R>, Error> {
+    async fn run_once<R: Rows>(&self, call: &Call<'_>, mut rows: R, patience: Patience<'_>) -> Result<Steps<R>, Unrun> {
         let known = lock(&self.statements).known.get(call.statement.sql).cloned();
         if let Some(types) = known.as_ref().and_then(|statement| statement.types.get())
             && rows.columns(Types(types)).is_break()
@@ -305,13 +363,17 @@ impl Session {
             return Ok(Steps::unfit(rows));
         }
         match &call.access {
-            Access::Read => {
+            Access::Read { settings } => {
                 let mut outgoing = Outgoing::new(self);
+                let main = usize::from(!settings.is_empty());
+                if main > 0 {
+                    outgoing.configure(settings)?;
+                }
                 outgoing.execute_main(&call.statement)?;
                 outgoing.batch.sync();
-                outgoing.send(Steps::new(rows, 0, 1)).await
+                outgoing.send(Steps::new(rows, main, main + 1), patience).await
             }
-            Access::Transaction(transaction) => self.transact(&call.statement, transaction, rows).await,
+            Access::Transaction(transaction) => self.transact(&call.statement, transaction, rows, patience).await,
         }
     }
 
@@ -320,7 +382,8 @@ impl Session {
         main: &Step<'_>,
         transaction: &Transaction<'_>,
         mut rows: R,
-    ) -> Result<Steps<R>, Error> {
+        patience: Patience<'_>,
+    ) -> Result<Steps<R>, Unrun> {
         let mut outgoing = Outgoing::new(self);
         outgoing.batch.query(&begin(transaction)).map_err(Error::lost)?;
         let mut preceding = 1;
@@ -331,14 +394,14 @@ impl Session {
         if transaction.writes && !self.knows(main.sql) {
             // It must not run before its columns are known to fit. It is prepared as the role that it will run as, which
             // may see schemas that the connection's does not.
-            let opened = outgoing.prepare(main.sql).await?;
+            let opened = outgoing.prepare(main.sql, patience).await?;
             let fits = opened.error.is_none() && {
                 let types = lock(&self.statements).known.get(main.sql).cloned();
                 let types = types.as_ref().and_then(|statement| statement.types.get());
                 rows.columns(Types(types.map_or(&[], |types| types))).is_continue()
             };
             if !fits {
-                self.end(ROLLBACK, None).await?;
+                self.end(ROLLBACK, None, patience).await?;
                 return Ok(match opened.error {
                     Some(error) => Steps::failed(rows, error),
                     None => Steps::unfit(rows),
@@ -365,28 +428,51 @@ impl Session {
         }
         let at = preceding + transaction.before.len();
         let mut steps = outgoing
-            .send(Steps::new(rows, at, at + 1 + transaction.after.len()))
+            .send(Steps::new(rows, at, at + 1 + transaction.after.len()), patience)
             .await?;
         if transaction.end == End::CommitAfterRows && !self.is_retired() {
             let commits = steps.error.is_none() && !steps.done.stopped && steps.rows.finish(&steps.done).is_continue();
             let end = if commits { COMMIT } else { ROLLBACK };
-            steps.error = self.end(end, steps.error).await?;
+            steps.error = self.end(end, steps.error, patience).await?;
         }
         Ok(steps)
     }
 
     /// Ends a transaction. Gives back the first error that there was.
-    async fn end(&self, sql: &str, before: Option<DbError>) -> Result<Option<DbError>, Error> {
+    async fn end(&self, sql: &str, before: Option<DbError>, patience: Patience<'_>) -> Result<Option<DbError>, Unrun> {
         let mut batch = Batch::new();
         batch.query(sql).map_err(Error::lost)?;
-        let ended = self.answered(batch, Steps::new(Ignore, usize::MAX, usize::MAX)).await?;
+        let ended = self.answered(batch, Steps::nothing(), patience).await?;
         Ok(before.or(ended.error))
     }
 
     /// Sends a batch and waits for all of the answer, or until no more of it is wanted.
-    async fn answered<R: Rows>(&self, batch: Batch, steps: Steps<R>) -> Result<Steps<R>, Error> {
-        match self.connection.send(&batch, steps).await {
-            Ok((Answer::Whole(_), steps)) => Ok(steps),
+    async fn answered<R: Rows>(
+        &self,
+        batch: Batch,
+        steps: Steps<R>,
+        patience: Patience<'_>,
+    ) -> Result<Steps<R>, Unrun> {
+        let mut sent = self.connection.send(&batch, steps);
+        let first = patience.behind_others.unwrap_or(patience.limit).min(patience.limit);
+        let mut answer = timeout(first, &mut sent).await;
+        if answer.is_err() && first < patience.limit {
+            if !sent.is_first() {
+                // What it would have answered is passed over when it comes.
+                return Err(Unrun::Moved);
+            }
+            (patience.is_long)();
+            answer = timeout(patience.limit - first, &mut sent).await;
+        }
+        let Ok(answer) = answer else {
+            self.retire();
+            return Err(Error::Deadline(patience.limit).into());
+        };
+        match answer {
+            Ok((Answer::Whole(_), mut steps)) => {
+                steps.done.took = sent.took();
+                Ok(steps)
+            }
             Ok((Answer::Stopped, steps)) => {
                 // The server is still at it: nobody else may run on this connection.
                 self.retire();
@@ -394,7 +480,7 @@ impl Session {
             }
             Err(error) => {
                 self.retire();
-                Err(Error::of_connection(error))
+                Err(Error::of_connection(error).into())
             }
         }
     }
@@ -413,7 +499,7 @@ impl Session {
         }
         batch.sync();
         // The answer is not waited for: whatever is sent from now on comes after it.
-        drop(self.connection.send(&batch, Steps::new(Ignore, usize::MAX, usize::MAX)));
+        drop(self.connection.send(&batch, Steps::nothing()));
     }
 }
 
@@ -457,10 +543,10 @@ impl<'s> Outgoing<'s> {
     }
 
     /// Sends what there is so far, with `sql` to be prepared behind it.
-    async fn prepare(mut self, sql: &Arc<str>) -> Result<Steps<Ignore>, Error> {
+    async fn prepare(mut self, sql: &Arc<str>, patience: Patience<'_>) -> Result<Steps<Ignore>, Unrun> {
         self.statement(sql)?;
         self.batch.sync();
-        self.send(Steps::new(Ignore, usize::MAX, usize::MAX)).await
+        self.send(Steps::nothing(), patience).await
     }
 
     /// The prepared statement of `sql`, which the batch prepares if the session does not know it.
@@ -485,9 +571,9 @@ impl<'s> Outgoing<'s> {
     }
 
     /// Sends it, and remembers what was prepared.
-    async fn send<R: Rows>(self, mut steps: Steps<R>) -> Result<Steps<R>, Error> {
+    async fn send<R: Rows>(self, mut steps: Steps<R>, patience: Patience<'_>) -> Result<Steps<R>, Unrun> {
         steps.main_description = self.main;
-        let mut steps = self.session.answered(self.batch, steps).await?;
+        let mut steps = self.session.answered(self.batch, steps, patience).await?;
         for ((sql, statement), types) in self.fresh.into_iter().zip(steps.descriptions.drain(..)) {
             let _set_once = statement.types.set(types);
             if lock(&self.session.statements).known.len() >= STATEMENTS_MAX {
@@ -554,6 +640,13 @@ impl<R: Rows> Steps<R> {
             Some(error) => Err(Error::Database(Box::new(error))),
             None => Ok((self.done, self.rows)),
         }
+    }
+}
+
+impl Steps<Ignore> {
+    /// Nothing but an error is of interest.
+    fn nothing() -> Self {
+        Self::new(Ignore, usize::MAX, usize::MAX)
     }
 }
 

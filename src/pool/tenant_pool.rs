@@ -19,8 +19,9 @@ use super::Pools;
 use super::cluster::{Cluster, Slot};
 use super::connect::Startup;
 use super::error::Error;
+use super::lane::{BUSY, Costs, FULL, Lanes, Place};
 use super::lease::Lease;
-use super::session::{Call, Done, Rows, Session};
+use super::session::{Call, Done, Patience, Rows, Session, Unrun};
 
 /// A connection is not kept for ever: server memory grows with the catalog entries it has touched.
 const LIFETIME: Duration = Duration::from_secs(30 * 60);
@@ -30,7 +31,7 @@ const QUEUE_PER_CONNECTION: u32 = 16;
 
 /// While others of the cluster wait, a connection is handed over once it has lived this long: long enough to pay for
 /// its opening (2.5 ms), short enough that a full house goes round several times within one `checkout_timeout`.
-const SLICE: Duration = Duration::from_millis(20);
+pub(super) const SLICE: Duration = Duration::from_millis(20);
 
 /// What the connections of one tenant are opened with, and how many there may be.
 #[derive(Clone, Debug)]
@@ -74,6 +75,12 @@ pub struct TenantPool {
     queued: AtomicU32,
     held: Arc<AtomicU32>,
     returned: Notify,
+    lanes: Lanes,
+    costs: Costs,
+    /// Requests that look for a place on a lane, or for a connection.
+    seeking: AtomicU32,
+    /// A place on a lane has come free while somebody was seeking.
+    room: Notify,
     closed: AtomicBool,
     idle: Pool<Manager>,
 }
@@ -98,6 +105,10 @@ impl TenantPool {
             queued: AtomicU32::new(0),
             held: Arc::default(),
             returned: Notify::new(),
+            lanes: Lanes::default(),
+            costs: Costs::default(),
+            seeking: AtomicU32::new(0),
+            room: Notify::new(),
             closed: AtomicBool::new(false),
             idle,
             spec,
@@ -136,19 +147,95 @@ impl TenantPool {
         call: &Call<'_>,
         rows: impl Fn() -> R,
     ) -> Result<(Done, R), Error> {
-        match self.run_once(pools, call, rows()).await {
-            Err(error) if error.is_of_connection() && call.only_reads() => self.run_once(pools, call, rows()).await,
+        match self.run_once(pools, call, &rows).await {
+            Err(error) if error.is_of_connection() && call.only_reads() => self.run_once(pools, call, &rows).await,
             result => result,
         }
     }
 
-    async fn run_once<R: Rows>(self: &Arc<Self>, pools: &Pools, call: &Call<'_>, rows: R) -> Result<(Done, R), Error> {
+    async fn run_once<R: Rows>(
+        self: &Arc<Self>,
+        pools: &Pools,
+        call: &Call<'_>,
+        rows: &impl Fn() -> R,
+    ) -> Result<(Done, R), Error> {
         let asked = Instant::now();
+        let sql = call.statement.sql;
+        let cost = if call.is_one_batch() {
+            self.costs.short(sql)
+        } else {
+            None
+        };
+        if let Some(cost) = cost {
+            let place = self.place(pools, cost).await?;
+            let waited = asked.elapsed();
+            let is_long = || self.costs.learn_long(sql);
+            let patience = Patience::new(Some(place.patience()), &is_long);
+            let ran = place.lease().run_among_others(call, rows(), patience).await;
+            drop(place);
+            if self.seeking.load(Ordering::Relaxed) > 0 {
+                self.room.notify_one();
+            }
+            match ran {
+                Ok((done, rows)) => {
+                    self.costs.learn(sql, done.took);
+                    return Ok((Done { waited, ..done }, rows));
+                }
+                Err(Unrun::Failed(error)) => return Err(error),
+                // Somebody in front is long: a connection of its own.
+                Err(Unrun::Moved) => {}
+            }
+        }
         let mut lease = self.checkout(pools).await?;
         let waited = asked.elapsed();
-        let result = lease.run(call, rows).await;
+        let ran = lease.run(call, rows()).await;
         lease.finish();
-        result.map(|(done, rows)| (Done { waited, ..done }, rows))
+        let (done, rows) = ran?;
+        if call.is_one_batch() {
+            self.costs.learn(sql, done.took);
+        }
+        Ok((Done { waited, ..done }, rows))
+    }
+
+    /// A place on a lane for a batch that costs this much: on one that is not busy, on one that is opened for it, or on the
+    /// first that has room.
+    async fn place(self: &Arc<Self>, pools: &Pools, cost: Duration) -> Result<Place, Error> {
+        if self.seeking.load(Ordering::Relaxed) == 0
+            && let Some(place) = self.join(cost)
+        {
+            return Ok(place);
+        }
+        let _seeking = Queued::join(&self.seeking, u32::MAX);
+        let checkout = self.found(pools);
+        tokio::pin!(checkout);
+        loop {
+            tokio::select! {
+                biased; // a connection that is there is not left for a lane
+                found = &mut checkout => {
+                    let lease = self.lease(found?).await?;
+                    return Ok(self.lanes.open(lease, cost));
+                }
+                () = self.room.notified() => {}
+            }
+            if let Some(place) = self.lanes.join(cost, FULL) {
+                return Ok(place);
+            }
+        }
+    }
+
+    /// A place on a lane, without waiting.
+    fn join(self: &Arc<Self>, cost: Duration) -> Option<Place> {
+        if let Some(place) = self.lanes.join(cost, BUSY) {
+            return Some(place);
+        }
+        if !self.lanes.are_spread()
+            && let Ok(admission) = Arc::clone(&self.admission).try_acquire_owned()
+            && let Some(connection) = self.try_idle()
+        {
+            let lease = Lease::pooled(Arc::clone(self), connection, admission);
+            return Some(self.lanes.open(lease, cost));
+        }
+        self.lanes.join(cost, FULL)
     }
 
     /// A connection for one request. Waits at most the tenant's `checkout_timeout` for its turn and for a slot; opening a
@@ -162,23 +249,33 @@ impl TenantPool {
     /// [`Error::TenantQueueFull`], [`Error::ClusterSaturated`], [`Error::ClusterDown`], [`Error::ConnectTimeout`],
     /// [`Error::Refused`], [`Error::Unverified`] or [`Error::Draining`].
     pub async fn checkout(self: &Arc<Self>, pools: &Pools) -> Result<Lease, Error> {
+        let found = self.found(pools).await?;
+        self.lease(found).await
+    }
+
+    /// The tenant's turn, with an idle connection or a slot for a new one.
+    async fn found(self: &Arc<Self>, pools: &Pools) -> Result<(OwnedSemaphorePermit, Found), Error> {
         let deadline = Instant::now() + self.spec.checkout_timeout;
         let admission = self.admit(deadline).await?;
         if self.closed.load(Ordering::Acquire) {
             return Err(Error::Draining);
         }
         if let Some(connection) = self.try_idle() {
-            return Ok(Lease::pooled(Arc::clone(self), connection, admission));
+            return Ok((admission, Found::Idle(connection)));
         }
-        let slot = match self.spec.cluster.try_slot(&self.held) {
-            Some(slot) => slot,
-            None => match self.wait_for_slot(pools, deadline).await? {
-                Found::Idle(connection) => return Ok(Lease::pooled(Arc::clone(self), connection, admission)),
-                Found::Slot(slot) => slot,
-            },
+        let found = match self.spec.cluster.try_slot(&self.held) {
+            Some(slot) => Found::Slot(slot),
+            None => self.wait_for_slot(pools, deadline).await?,
         };
-        let session = self.connect(slot).await?;
-        Ok(Lease::fresh(Arc::clone(self), session, admission))
+        Ok((admission, found))
+    }
+
+    /// What was found, as a lease: a connection is opened in a slot.
+    async fn lease(self: &Arc<Self>, (admission, found): (OwnedSemaphorePermit, Found)) -> Result<Lease, Error> {
+        Ok(match found {
+            Found::Idle(connection) => Lease::pooled(Arc::clone(self), connection, admission),
+            Found::Slot(slot) => Lease::fresh(Arc::clone(self), self.connect(slot).await?, admission),
+        })
     }
 
     /// Waits until fewer than `pool_max` requests of the tenant run. First come, first served.
@@ -279,8 +376,13 @@ impl TenantPool {
         self.returned.notify_one();
     }
 
+    /// Whether requests wait for their turn.
+    pub(super) fn has_line(&self) -> bool {
+        self.queued.load(Ordering::Relaxed) > 0
+    }
+
     /// Whether a connection that comes back has to make room for others.
-    fn must_close(&self, session: &Session) -> bool {
+    pub(super) fn must_close(&self, session: &Session) -> bool {
         !session.is_usable()
             || self.closed.load(Ordering::Acquire)
             || (self.spec.cluster.waiting() > 0 && session.age() >= SLICE)

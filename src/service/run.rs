@@ -84,13 +84,13 @@ impl Service {
         let observed = job.runs_code || job.writes || !before.is_empty();
         let settings = runner.settings(observed, job.settings);
         let settings: Vec<(&str, &str)> = settings.iter().map(|(name, value)| (*name, &**value)).collect();
-        let plain = !observed && settings.is_empty() && job.after.is_empty();
-        let access = if plain {
-            Access::Read
+        let isolation = isolation(&settings);
+        let access = if !observed && isolation.is_none() && job.after.is_empty() && job.end == End::Commit {
+            Access::Read { settings: &settings }
         } else {
             Access::Transaction(Transaction {
                 writes: job.writes,
-                isolation: isolation(&settings),
+                isolation,
                 settings: &settings,
                 before: &before,
                 after: job.after,

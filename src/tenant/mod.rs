@@ -375,7 +375,7 @@ impl Tenant {
                 sql: &sql,
                 params: &params,
             },
-            access: Access::Read,
+            access: Access::Read { settings: &[] },
         };
         let mut lease = self.pool(pools).checkout(pools).await?;
         let qualifier = (at > 0).then(|| schema.quoted().to_string());

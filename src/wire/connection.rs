@@ -4,12 +4,14 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::BytesMut;
 use futures_util::task::AtomicWaker;
+use tokio::time::Instant;
 
 use super::batch::Batch;
 use super::error::Error;
@@ -44,6 +46,10 @@ pub(super) struct Exchange<R: ?Sized> {
     outcome: AtomicU8,
     /// Nobody waits any more.
     abandoned: AtomicBool,
+    /// Everything that was sent before it is answered.
+    first: AtomicBool,
+    /// For how long it was the first, in microseconds.
+    took: AtomicU32,
     /// Why it was not answered.
     failure: Mutex<Option<Error>>,
     replies: Mutex<R>,
@@ -79,6 +85,7 @@ pub(super) struct InFlight {
     pub(super) exchange: Arc<Exchange<dyn Replies>>,
     /// Synchronisation points that are not answered yet.
     pub(super) points: u32,
+    pub(super) sent: Instant,
 }
 
 /// What is left behind by a panic is not worse than what any error leaves.
@@ -104,6 +111,7 @@ impl Connection {
             outbox.exchanges.push_back(InFlight {
                 exchange: Arc::clone(&exchange) as Arc<Exchange<dyn Replies>>,
                 points,
+                sent: Instant::now(),
             });
         }
         drop(outbox);
@@ -145,6 +153,8 @@ impl<R> Exchange<R> {
             waker: AtomicWaker::new(),
             outcome: AtomicU8::new(WAITING),
             abandoned: AtomicBool::new(false),
+            first: AtomicBool::new(false),
+            took: AtomicU32::new(0),
             failure: Mutex::new(None),
             replies: Mutex::new(replies),
         }
@@ -160,7 +170,14 @@ impl<R: ?Sized> Exchange<R> {
         self.abandoned.load(Ordering::Relaxed)
     }
 
-    pub(super) fn finish(&self, status: Status) {
+    /// Nothing stands before it any more.
+    pub(super) fn begin(&self) {
+        self.first.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn finish(&self, status: Status, took: Duration) {
+        let took = u32::try_from(took.as_micros()).unwrap_or(u32::MAX);
+        self.took.store(took, Ordering::Relaxed);
         self.end(match status {
             Status::Idle => IDLE,
             Status::Transaction => TRANSACTION,
@@ -186,6 +203,20 @@ impl<R: ?Sized> Exchange<R> {
         if first.is_ok() {
             self.waker.wake();
         }
+    }
+}
+
+impl<R> Sent<R> {
+    /// Whether everything that was sent before it is answered: if it is not, what runs now is others'.
+    #[must_use]
+    pub fn is_first(&self) -> bool {
+        self.exchange.first.load(Ordering::Relaxed)
+    }
+
+    /// For how long it was the first, once it is answered.
+    #[must_use]
+    pub fn took(&self) -> Duration {
+        Duration::from_micros(self.exchange.took.load(Ordering::Relaxed).into())
     }
 }
 

@@ -10,11 +10,12 @@ use std::task::{Context, Poll, ready};
 use bytes::{Buf, BytesMut};
 use postgres_protocol::message::frontend;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::Instant;
 use tokio_util::io::poll_read_buf;
 
 use super::connection::{InFlight, Shared, lock};
 use super::error::{DbError, Error};
-use super::reply::{self, Body, Row};
+use super::reply::{self, Body, Row, Status};
 
 /// Drives the socket of one connection: sends what requests ask for, and hands them what comes back. It ends when the
 /// [`Connection`](super::Connection) was dropped and the socket is closed, or with the error that ended it.
@@ -31,6 +32,8 @@ pub struct Driver<S> {
     types: Vec<u32>,
     /// What the server said before it closed.
     farewell: Option<DbError>,
+    /// When the last batch was answered.
+    answered: Instant,
     phase: Phase,
 }
 
@@ -54,6 +57,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
             in_flight: VecDeque::new(),
             types: Vec::new(),
             farewell: None,
+            answered: Instant::now(),
             phase: Phase::Open,
         }
     }
@@ -79,6 +83,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
         } else {
             self.out.extend_from_slice(&outbox.bytes);
             outbox.bytes.clear();
+        }
+        if let (true, Some(first)) = (self.in_flight.is_empty(), outbox.exchanges.front()) {
+            first.exchange.begin();
         }
         self.in_flight.append(&mut outbox.exchanges);
         let over = outbox.finished && self.in_flight.is_empty() && self.phase == Phase::Open;
@@ -124,8 +131,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
                 }
                 continue;
             };
-            if answer(current, tag, body, &mut self.types, &mut self.farewell)? {
+            if let Some(status) = answer(current, tag, body, &mut self.types, &mut self.farewell)? {
+                let now = Instant::now();
+                let took = now - self.answered.max(current.sent);
+                self.answered = now;
+                current.exchange.finish(status, took);
                 self.in_flight.pop_front();
+                if let Some(next) = self.in_flight.front() {
+                    next.exchange.begin();
+                }
             }
         }
         self.received.advance(read);
@@ -144,14 +158,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
     }
 }
 
-/// Hands one message over; whether it was the last.
+/// Hands one message over; the status if it was the last.
 fn answer(
     current: &mut InFlight,
     tag: u8,
     body: Body<'_>,
     types: &mut Vec<u32>,
     farewell: &mut Option<DbError>,
-) -> Result<bool, Error> {
+) -> Result<Option<Status>, Error> {
     let wanted = !current.exchange.is_abandoned();
     match tag {
         b'D' if wanted => {
@@ -183,8 +197,7 @@ fn answer(
             let status = reply::status(body)?;
             current.points -= 1;
             if current.points == 0 {
-                current.exchange.finish(status);
-                return Ok(true);
+                return Ok(Some(status));
             }
         }
         // ParseComplete, BindComplete, CloseComplete, ParameterDescription: nothing that was not known.
@@ -192,7 +205,7 @@ fn answer(
         _ if is_asynchronous(tag) => {}
         _ => return Err(Error::Protocol("an answer to something else than was asked")),
     }
-    Ok(false)
+    Ok(None)
 }
 
 /// NoticeResponse, ParameterStatus, NotificationResponse: they come at any time (manual, 55.2.7).

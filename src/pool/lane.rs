@@ -1,0 +1,166 @@
+//! Lanes: connections that a tenant's short reads share, one batch behind the other.
+//!
+//! A lease whose request is short is a lane for as long as somebody uses it: others send their batch behind the first
+//! without waiting for its answer. That saves Postgres a wake-up for each, which costs it more than the statement does,
+//! and the cluster a slot. What a batch costs its lane is learned per statement and tenant: what is long, or not known
+//! yet, has a connection for itself.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
+use std::time::Duration;
+
+use super::lease::Lease;
+
+/// A statement that takes longer, by what was learned of it, is not for a lane.
+const SHORT: Duration = Duration::from_millis(5);
+
+/// Work on a lane beside which another connection is looked for, if one lies idle. Some eight reads of a row: fewer do
+/// not let Postgres work without pause.
+pub(super) const BUSY: Duration = Duration::from_micros(250);
+
+/// Work on a lane beside which a request rather waits for another connection: what opening one costs.
+pub(super) const FULL: Duration = Duration::from_millis(2);
+
+/// Lanes that one tenant spreads to while each could take more. More backends are slower, not faster, as long as they
+/// wait for the same cores.
+const SPREAD: usize = 4;
+
+/// Waits behind others are given up after this and twice what was expected: somebody in front takes far longer than
+/// their statement did before.
+const PATIENCE: Duration = Duration::from_millis(10);
+
+/// Statements whose cost is known, per tenant. Past it what was learned is worth less than the memory: start over.
+const STATEMENTS_MAX: usize = 1024;
+
+/// The lanes of one tenant.
+#[derive(Default)]
+pub(super) struct Lanes {
+    open: Mutex<Vec<Weak<Lease>>>,
+}
+
+/// A place on a lane, for one batch.
+pub(super) struct Place {
+    lease: Arc<Lease>,
+    cost: Duration,
+    patience: Duration,
+}
+
+/// The work that is in flight on a lane, as far as it was foreseen, in microseconds.
+#[derive(Default)]
+pub(super) struct Load(AtomicU64);
+
+/// What a tenant's statements cost.
+#[derive(Default)]
+pub(super) struct Costs(RwLock<HashMap<Arc<str>, AtomicU32, foldhash::fast::RandomState>>);
+
+impl Lanes {
+    /// A place on the lane with the least work, if that is less than `limit`.
+    pub(super) fn join(&self, cost: Duration, limit: Duration) -> Option<Place> {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut least: Option<(Duration, Arc<Lease>)> = None;
+        open.retain(|lane| {
+            let Some(lane) = lane.upgrade() else {
+                return false;
+            };
+            let load = lane.load().now();
+            let better = load < least.as_ref().map_or(limit, |(least, _)| *least);
+            if better && lane.takes_more() {
+                least = Some((load, lane));
+            }
+            true
+        });
+        // Under the lock, so that two do not take the same last place.
+        least.map(|(_, lease)| Place::new(lease, cost))
+    }
+
+    /// Makes a lane of `lease`, with a place on it.
+    pub(super) fn open(&self, lease: Lease, cost: Duration) -> Place {
+        let lease = Arc::new(lease);
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        open.push(Arc::downgrade(&lease));
+        Place::new(lease, cost)
+    }
+
+    /// Whether there are as many as need be.
+    pub(super) fn are_spread(&self) -> bool {
+        let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        open.iter().filter(|lane| lane.strong_count() > 0).count() >= SPREAD
+    }
+}
+
+impl Place {
+    fn new(lease: Arc<Lease>, cost: Duration) -> Self {
+        let before = lease.load().add(cost);
+        Self {
+            lease,
+            cost,
+            patience: PATIENCE + 2 * before,
+        }
+    }
+
+    pub(super) fn lease(&self) -> &Lease {
+        &self.lease
+    }
+
+    /// How long to wait behind others.
+    pub(super) fn patience(&self) -> Duration {
+        self.patience
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.lease.load().subtract(self.cost);
+    }
+}
+
+impl Load {
+    pub(super) fn now(&self) -> Duration {
+        Duration::from_micros(self.0.load(Ordering::Relaxed))
+    }
+
+    fn add(&self, cost: Duration) -> Duration {
+        Duration::from_micros(self.0.fetch_add(micros(cost).into(), Ordering::Relaxed))
+    }
+
+    fn subtract(&self, cost: Duration) {
+        self.0.fetch_sub(micros(cost).into(), Ordering::Relaxed);
+    }
+}
+
+impl Costs {
+    /// What `sql` costs, if it is known to be short.
+    pub(super) fn short(&self, sql: &str) -> Option<Duration> {
+        let costs = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let cost = costs.get(sql)?.load(Ordering::Relaxed);
+        Some(Duration::from_micros(cost.into())).filter(|cost| *cost <= SHORT)
+    }
+
+    /// Learns what a run of `sql` has cost: a quarter of what is known is renewed each time.
+    pub(super) fn learn(&self, sql: &Arc<str>, took: Duration) {
+        let took = micros(took).max(1);
+        let costs = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(cost) = costs.get(sql) {
+            let known = cost.load(Ordering::Relaxed);
+            // Two at once: one of them is lost.
+            cost.store(known - known / 4 + took / 4, Ordering::Relaxed);
+            return;
+        }
+        drop(costs);
+        let mut costs = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        if costs.len() >= STATEMENTS_MAX {
+            costs.clear();
+        }
+        costs.insert(Arc::clone(sql), AtomicU32::new(took));
+    }
+
+    /// Learns that a run of `sql` is a long one, before it has ended.
+    pub(super) fn learn_long(&self, sql: &Arc<str>) {
+        self.learn(sql, 4 * SHORT + PATIENCE);
+    }
+}
+
+fn micros(duration: Duration) -> u32 {
+    u32::try_from(duration.as_micros()).unwrap_or(u32::MAX)
+}
