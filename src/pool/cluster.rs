@@ -3,10 +3,9 @@
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc};
 use tokio::time::timeout;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::tls::NoTlsStream;
@@ -17,6 +16,7 @@ use tracing::{debug, warn};
 use crate::types::ClusterId;
 use crate::wire::{self, CancelKey, Connection};
 
+use super::budget::{Budget, Slot};
 use super::connect::Startup;
 use super::credentials::Credentials;
 use super::error::Error;
@@ -39,9 +39,7 @@ pub struct Cluster {
     id: ClusterId,
     endpoint: tokio_postgres::Config,
     credentials: Credentials,
-    budget: u32,
-    slots: Arc<Semaphore>,
-    waiting: AtomicUsize,
+    budget: Arc<Budget>,
     connect_gate: Semaphore,
     cancel_gate: Arc<Semaphore>,
     tasks: TaskTracker,
@@ -67,12 +65,6 @@ pub struct Notice {
     pub payload: String,
 }
 
-/// One permitted backend connection. Owned by the task that drives the socket, and given back when that is closed.
-pub(super) struct Slot {
-    _permit: OwnedSemaphorePermit,
-    held: Arc<AtomicU32>,
-}
-
 impl Cluster {
     /// A cluster that has not been connected to. `tasks` runs the tasks that drive its sockets.
     #[must_use]
@@ -87,9 +79,7 @@ impl Cluster {
             id,
             endpoint,
             credentials,
-            budget,
-            slots: Arc::new(Semaphore::new(budget as usize)),
-            waiting: AtomicUsize::new(0),
+            budget: Budget::new(budget),
             connect_gate: Semaphore::new(CONNECTS_AT_ONCE),
             cancel_gate: Arc::new(Semaphore::new(CANCELS_AT_ONCE)),
             tasks,
@@ -105,7 +95,7 @@ impl Cluster {
     /// The most connections there may be.
     #[must_use]
     pub fn budget(&self) -> u32 {
-        self.budget
+        self.budget.size()
     }
 
     /// Who the connections of managed tenants log in as.
@@ -123,33 +113,16 @@ impl Cluster {
     /// The figures of this moment.
     #[must_use]
     pub fn state(&self) -> ClusterState {
-        let free = u32::try_from(self.slots.available_permits()).unwrap_or(u32::MAX);
         ClusterState {
-            budget: self.budget,
-            in_use: self.budget.saturating_sub(free),
-            waiting: self.waiting.load(Ordering::Relaxed),
+            budget: self.budget.size(),
+            in_use: self.budget.taken(),
+            waiting: self.budget.waiting() as usize,
         }
     }
 
-    /// A free slot, if there is one now.
-    pub(super) fn try_slot(&self, held: &Arc<AtomicU32>) -> Option<Slot> {
-        let permit = Arc::clone(&self.slots).try_acquire_owned().ok()?;
-        Some(Slot::new(permit, held))
-    }
-
-    /// The next free slot. First come, first served; dropping the future leaves the line.
-    pub(super) async fn slot(&self, held: &Arc<AtomicU32>) -> Result<Slot, Error> {
-        let _waiting = Waiting::new(&self.waiting);
-        let permit = Arc::clone(&self.slots)
-            .acquire_owned()
-            .await
-            .map_err(|_| Error::Draining)?;
-        Ok(Slot::new(permit, held))
-    }
-
-    /// Whether requests wait for a slot.
-    pub(super) fn waiting(&self) -> usize {
-        self.waiting.load(Ordering::Relaxed)
+    /// The slots, and whose turn it is.
+    pub(super) fn slots(&self) -> &Arc<Budget> {
+        &self.budget
     }
 
     /// Opens a connection for requests. The slot stays with the task that drives the socket, whatever becomes of the
@@ -269,38 +242,6 @@ impl fmt::Debug for Cluster {
             .field("id", &self.id)
             .field("state", &self.state())
             .finish_non_exhaustive()
-    }
-}
-
-impl Slot {
-    fn new(permit: OwnedSemaphorePermit, held: &Arc<AtomicU32>) -> Self {
-        held.fetch_add(1, Ordering::AcqRel);
-        Self {
-            _permit: permit,
-            held: Arc::clone(held),
-        }
-    }
-}
-
-impl Drop for Slot {
-    fn drop(&mut self) {
-        self.held.fetch_sub(1, Ordering::AcqRel);
-    }
-}
-
-/// Counts one waiting request for as long as it lives.
-struct Waiting<'a>(&'a AtomicUsize);
-
-impl<'a> Waiting<'a> {
-    fn new(counter: &'a AtomicUsize) -> Self {
-        counter.fetch_add(1, Ordering::AcqRel);
-        Self(counter)
-    }
-}
-
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::AcqRel);
     }
 }
 

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use super::error::Error;
 use super::lane::Load;
 use super::session::{Call, Done, Patience, Rows, Session, Unrun};
-use super::tenant_pool::{Manager, SLICE, TenantPool};
+use super::tenant_pool::{Manager, TenantPool};
 
 /// A connection checked out for one request, or for those that share a lane.
 ///
@@ -100,12 +100,10 @@ impl Lease {
         &self.load
     }
 
-    /// Whether another may send a batch behind those on their way. While requests wait for a connection of their own, no
-    /// lane goes on for ever.
+    /// Whether another may send a batch behind those on their way.
     pub(super) fn takes_more(&self) -> bool {
         let connection = self.connection.as_ref();
-        let is_good = connection.is_some_and(|connection| !self.pool.must_close(connection.session()));
-        is_good && (self.since.elapsed() < SLICE || !self.pool.has_line())
+        connection.is_some_and(|connection| self.pool.takes_more(connection.session(), self.since.elapsed()))
     }
 
     /// Gives the connection back for the next request.

@@ -11,6 +11,7 @@
 //! connection belongs to one tenant for life. Its slot is owned by the task that drives the socket and comes back when
 //! the server has closed its side, so the number of backends never exceeds the budget.
 
+mod budget;
 mod cluster;
 mod connect;
 mod credentials;
@@ -44,10 +45,6 @@ const JANITOR_PERIOD: Duration = Duration::from_secs(1);
 
 /// Who waits for a slot looks this often whether a tenant has gone idle.
 const LOOK_AROUND: Duration = Duration::from_millis(10);
-
-/// A connection that was evicted is closed by the server within milliseconds. Only a server that is slow at it makes one
-/// who waits close a second one.
-const CLOSING: Duration = Duration::from_millis(200);
 
 /// The pools of all tenants, each made when its tenant is first asked for.
 #[derive(Debug, Default)]
@@ -101,35 +98,42 @@ impl Pools {
     ///
     /// [`Error::ClusterSaturated`] after `wait`; the errors of connecting.
     pub async fn admin(&self, cluster: &Arc<Cluster>, startup: &Startup, wait: Duration) -> Result<Client, Error> {
-        let held = Arc::default();
+        let holder = Arc::default();
         let evicting = async {
             loop {
-                let pause = self.evict_idle(cluster, None);
-                sleep(pause).await;
+                self.evict_idle(cluster, 0);
+                sleep(LOOK_AROUND).await;
             }
         };
         let slot = tokio::select! {
             biased; // nothing is evicted while there is a free slot
-            slot = cluster.slot(&held) => slot?,
-            () = evicting => return Err(Error::Draining), // it never ends
-            () = sleep(wait) => return Err(Error::ClusterSaturated { budget: cluster.budget() }),
+            slot = cluster.slots().slot(&holder) => slot,
+            () = evicting => None, // it never ends
+            () = sleep(wait) => None,
         };
+        let slot = slot.ok_or_else(|| Error::ClusterSaturated {
+            budget: cluster.budget(),
+        })?;
         cluster.connect_admin(startup, slot).await
     }
 
-    /// Closes one idle connection on `cluster`, of the tenant that has most of them, to make room for `waiting`. Returns
-    /// when it is worth to look again: soon if there was none, later if one is closing now.
-    fn evict_idle(&self, cluster: &Arc<Cluster>, waiting: Option<&TenantId>) -> Duration {
+    /// Closes one idle connection on `cluster` for those who wait there, unless enough are closing: that of the tenant that
+    /// holds most, and among equals that has needed none for longest. Who asks holds `least` itself.
+    fn evict_idle(&self, cluster: &Cluster, least: u32) {
+        let slots = cluster.slots();
+        if !slots.wants_more() {
+            return;
+        }
         let victim = self
             .pools
             .iter()
-            .filter(|entry| Some(entry.key()) != waiting)
-            .map(|entry| (entry.value().evictable(cluster), Arc::clone(entry.value())))
-            .filter(|(idle, _)| *idle > 0)
-            .max_by_key(|(idle, _)| *idle);
-        match victim {
-            Some((_, pool)) if pool.evict_one() => CLOSING,
-            _ => LOOK_AROUND,
+            .filter_map(|entry| Some((entry.evictable(cluster, least)?, Arc::clone(entry.value()))))
+            .max_by_key(|(rank, _)| *rank);
+        if let Some((_, pool)) = victim
+            && slots.expects_another()
+            && !pool.evict_one()
+        {
+            slots.expects_one_less();
         }
     }
 

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use bb8::{ManageConnection, Pool, PooledConnection, QueueStrategy};
@@ -15,13 +15,14 @@ use crate::types::RoleName;
 use crate::types::SchemaName;
 use crate::types::TenantId;
 
-use super::Pools;
-use super::cluster::{Cluster, Slot};
+use super::budget::{Holder, Slot};
+use super::cluster::Cluster;
 use super::connect::Startup;
 use super::error::Error;
 use super::lane::{BUSY, Costs, FULL, Lanes, Place};
 use super::lease::Lease;
 use super::session::{Call, Done, Patience, Rows, Session, Unrun};
+use super::{LOOK_AROUND, Pools};
 
 /// A connection is not kept for ever: server memory grows with the catalog entries it has touched.
 const LIFETIME: Duration = Duration::from_secs(30 * 60);
@@ -29,9 +30,12 @@ const LIFETIME: Duration = Duration::from_secs(30 * 60);
 /// Requests that may wait behind a full pool, per permitted connection. Beyond that an early refusal is kinder.
 const QUEUE_PER_CONNECTION: u32 = 16;
 
-/// While others of the cluster wait, a connection is handed over once it has lived this long: long enough to pay for
-/// its opening (2.5 ms), short enough that a full house goes round several times within one `checkout_timeout`.
-pub(super) const SLICE: Duration = Duration::from_millis(20);
+/// A connection that was needed within this time is about to be needed again: it is not evicted, unless the tenant holds
+/// more than its share.
+const QUIET: Duration = Duration::from_millis(20);
+
+/// A connection that was not needed for so long may go to a tenant that holds more.
+const ASLEEP: Duration = Duration::from_secs(1);
 
 /// What the connections of one tenant are opened with, and how many there may be.
 #[derive(Clone, Debug)]
@@ -73,7 +77,12 @@ pub struct TenantPool {
     spec: Spec,
     admission: Arc<Semaphore>,
     queued: AtomicU32,
-    held: Arc<AtomicU32>,
+    holder: Arc<Holder>,
+    /// Who opens a connection has its one permit.
+    opening: Arc<Semaphore>,
+    created: Instant,
+    /// When a connection last came back, in milliseconds after `created`.
+    returned_at: AtomicU64,
     returned: Notify,
     lanes: Lanes,
     costs: Costs,
@@ -103,7 +112,10 @@ impl TenantPool {
             // More than the whole budget could never run; fewer in line for it means less to hand over.
             admission: Arc::new(Semaphore::new(spec.pool_max.min(spec.cluster.budget()) as usize)),
             queued: AtomicU32::new(0),
-            held: Arc::default(),
+            holder: Arc::default(),
+            opening: Arc::new(Semaphore::new(1)),
+            created: Instant::now(),
+            returned_at: AtomicU64::new(0),
             returned: Notify::new(),
             lanes: Lanes::default(),
             costs: Costs::default(),
@@ -125,7 +137,7 @@ impl TenantPool {
     #[must_use]
     pub fn state(&self) -> PoolState {
         PoolState {
-            held: self.held.load(Ordering::Relaxed),
+            held: self.holder.held(),
             idle: self.idle.state().idle_connections,
             waiting: self.queued.load(Ordering::Relaxed),
         }
@@ -263,18 +275,14 @@ impl TenantPool {
         if let Some(connection) = self.try_idle() {
             return Ok((admission, Found::Idle(connection)));
         }
-        let found = match self.spec.cluster.try_slot(&self.held) {
-            Some(slot) => Found::Slot(slot),
-            None => self.wait_for_slot(pools, deadline).await?,
-        };
-        Ok((admission, found))
+        Ok((admission, self.wait(pools, deadline).await?))
     }
 
     /// What was found, as a lease: a connection is opened in a slot.
     async fn lease(self: &Arc<Self>, (admission, found): (OwnedSemaphorePermit, Found)) -> Result<Lease, Error> {
         Ok(match found {
             Found::Idle(connection) => Lease::pooled(Arc::clone(self), connection, admission),
-            Found::Slot(slot) => Lease::fresh(Arc::clone(self), self.connect(slot).await?, admission),
+            Found::Slot(slot, _opening) => Lease::fresh(Arc::clone(self), self.connect(slot).await?, admission),
         })
     }
 
@@ -304,22 +312,33 @@ impl TenantPool {
     }
 
     /// Waits for a slot of the budget, or for a connection of this tenant to come back, whichever is first.
-    async fn wait_for_slot(&self, pools: &Pools, deadline: Instant) -> Result<Found, Error> {
-        let slot = self.spec.cluster.slot(&self.held);
+    async fn wait(&self, pools: &Pools, deadline: Instant) -> Result<Found, Error> {
+        let slots = self.spec.cluster.slots();
+        let saturated = || Error::ClusterSaturated {
+            budget: self.spec.cluster.budget(),
+        };
+        let slot = async {
+            // One at a time: the next one often finds the first one's connection free before its own would be open.
+            let opening = Arc::clone(&self.opening).acquire_owned().await;
+            let opening = opening.map_err(|_| Error::Draining)?;
+            if let Some(connection) = self.try_idle() {
+                return Ok(Found::Idle(connection));
+            }
+            let slot = slots.slot(&self.holder).await.ok_or_else(saturated)?;
+            Ok(Found::Slot(slot, opening))
+        };
         tokio::pin!(slot);
         let look_around = sleep(Duration::ZERO);
         tokio::pin!(look_around);
         loop {
             tokio::select! {
-                slot = &mut slot => return slot.map(Found::Slot),
+                found = &mut slot => return found,
                 () = self.returned.notified() => {}
                 () = &mut look_around => {
-                    let pause = pools.evict_idle(&self.spec.cluster, Some(&self.spec.tenant));
-                    look_around.as_mut().reset(Instant::now() + pause);
+                    pools.evict_idle(&self.spec.cluster, self.holder.held());
+                    look_around.as_mut().reset(Instant::now() + LOOK_AROUND);
                 }
-                () = sleep_until(deadline) => {
-                    return Err(Error::ClusterSaturated { budget: self.spec.cluster.budget() });
-                }
+                () = sleep_until(deadline) => return Err(saturated()),
             }
             if let Some(connection) = self.try_idle() {
                 return Ok(Found::Idle(connection));
@@ -362,7 +381,7 @@ impl TenantPool {
         }
         session.set_idle();
         if self.idle.add(session).is_ok() {
-            self.returned.notify_one();
+            self.has_returned();
         }
     }
 
@@ -373,19 +392,26 @@ impl TenantPool {
         }
         connection.set_idle();
         drop(connection);
+        self.has_returned();
+    }
+
+    fn has_returned(&self) {
+        let now = u64::try_from(self.created.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.returned_at.store(now, Ordering::Relaxed);
         self.returned.notify_one();
     }
 
-    /// Whether requests wait for their turn.
-    pub(super) fn has_line(&self) -> bool {
-        self.queued.load(Ordering::Relaxed) > 0
+    /// Whether a connection in use can serve more than those who use it.
+    pub(super) fn takes_more(&self, session: &Session, in_use: Duration) -> bool {
+        // While requests wait for a connection of their own, no lane goes on for ever.
+        let rotates = in_use >= QUIET && self.queued.load(Ordering::Relaxed) > 0;
+        let slots = self.spec.cluster.slots();
+        session.is_usable() && !self.is_closed() && !rotates && !slots.would_take_back(&self.holder, session.age())
     }
 
     /// Whether a connection that comes back has to make room for others.
-    pub(super) fn must_close(&self, session: &Session) -> bool {
-        !session.is_usable()
-            || self.closed.load(Ordering::Acquire)
-            || (self.spec.cluster.waiting() > 0 && session.age() >= SLICE)
+    fn must_close(&self, session: &Session) -> bool {
+        !session.is_usable() || self.is_closed() || self.spec.cluster.slots().takes_back(&self.holder, session.age())
     }
 
     /// Closes one idle connection, if there is one.
@@ -421,19 +447,26 @@ impl TenantPool {
         self.closed.load(Ordering::Acquire)
     }
 
-    /// The cluster and the number of connections it could give up now.
-    pub(super) fn evictable(&self, cluster: &Arc<Cluster>) -> u32 {
-        if Arc::ptr_eq(&self.spec.cluster, cluster) {
-            self.idle.state().idle_connections
-        } else {
-            0
+    /// How well an idle connection of this tenant can be spared for one that holds `least`, if there is one: what it holds,
+    /// and for how long it has needed none.
+    pub(super) fn evictable(&self, cluster: &Cluster, least: u32) -> Option<(u32, Duration)> {
+        if !std::ptr::eq(&raw const *self.spec.cluster, cluster) || self.idle.state().idle_connections == 0 {
+            return None;
         }
+        let returned = Duration::from_millis(self.returned_at.load(Ordering::Relaxed));
+        let quiet = self.created.elapsed().saturating_sub(returned);
+        let held = self.holder.held();
+        let spares = match held > least {
+            true => quiet >= QUIET || cluster.slots().has_surplus(&self.holder),
+            false => quiet >= ASLEEP,
+        };
+        spares.then_some((held, quiet))
     }
 
     /// Whether nothing would be lost with it. A request may get hold of it in this moment, by its tenant's weak reference:
     /// then it lives on unlisted until its last lease ends, within the budget as ever.
     pub(super) fn is_dispensable(self: &Arc<Self>) -> bool {
-        self.held.load(Ordering::Acquire) == 0 && Arc::strong_count(self) == 1
+        self.holder.held() == 0 && Arc::strong_count(self) == 1
     }
 }
 
@@ -448,7 +481,8 @@ impl fmt::Debug for TenantPool {
 
 enum Found {
     Idle(PooledConnection<'static, Manager>),
-    Slot(Slot),
+    /// A slot, and that no other request of the tenant opens a connection meanwhile.
+    Slot(Slot, OwnedSemaphorePermit),
 }
 
 /// One place in a bounded line.

@@ -1,0 +1,439 @@
+//! A cluster's budget of connections: how many there may be, and whose turn it is.
+//!
+//! A free slot goes to whoever waits and holds least; among equals to who waits longest. So a tenant with many requests
+//! waits behind one that has no connection, however long its own line is. While nobody waits, one tenant may have all.
+//!
+//! What is in use comes back in two ways, both only while somebody waits and only as often as needed: a tenant that holds
+//! more than its share gives a connection up when it is done with it; and if there are more tenants at work than slots,
+//! the tenants take turns. Idle connections are looked for by [`Pools::evict_idle`](super::Pools).
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+/// Of tenants that take turns, each keeps a connection at least this long: far more than opening it costs (2.5 ms).
+const SLICE: Duration = Duration::from_millis(20);
+
+/// A turn passes on no more often than this, in the whole cluster: opening connections is work for Postgres, too.
+const TURN: Duration = Duration::from_millis(5);
+
+/// Who would wait behind so many for each slot is refused at once, but for a line that is short by any measure.
+const LINE_PER_SLOT: usize = 4;
+const SHORT_LINE: usize = 64;
+
+/// The slots of one cluster.
+pub(super) struct Budget {
+    size: u32,
+    state: Mutex<State>,
+    /// The length of the line, to be seen without the lock.
+    waiting: AtomicU32,
+}
+
+#[derive(Default)]
+struct State {
+    free: u32,
+    line: VecDeque<Waiter>,
+    joined: u64,
+    /// Holders that hold something or wait.
+    active: u32,
+    /// Connections that are closing for those in line.
+    leaving: u32,
+    next_turn: Option<Instant>,
+}
+
+struct Waiter {
+    number: u64,
+    holder: Arc<Holder>,
+    turn: oneshot::Sender<Slot>,
+}
+
+/// What one tenant has of a budget.
+#[derive(Debug, Default)]
+pub(super) struct Holder {
+    // Both change under the budget's lock only.
+    held: AtomicU32,
+    waiting: AtomicU32,
+}
+
+/// One permitted connection. Owned by the task that drives the socket, and given back when that is closed.
+pub(super) struct Slot {
+    budget: Arc<Budget>,
+    holder: Arc<Holder>,
+    /// Whether it is counted; not if it never came to anybody.
+    counts: bool,
+}
+
+impl Budget {
+    pub(super) fn new(size: u32) -> Arc<Self> {
+        Arc::new(Self {
+            size,
+            state: Mutex::new(State {
+                free: size,
+                ..State::default()
+            }),
+            waiting: AtomicU32::new(0),
+        })
+    }
+
+    pub(super) fn size(&self) -> u32 {
+        self.size
+    }
+
+    /// Slots that are taken.
+    pub(super) fn taken(&self) -> u32 {
+        self.size - self.lock().free
+    }
+
+    /// Requests in line.
+    pub(super) fn waiting(&self) -> u32 {
+        self.waiting.load(Ordering::Relaxed)
+    }
+
+    /// The next slot that is this holder's; none if the line is too long. Dropping the future leaves the line.
+    pub(super) async fn slot(self: &Arc<Self>, holder: &Arc<Holder>) -> Option<Slot> {
+        let (turn, slot) = oneshot::channel();
+        let number = {
+            let mut state = self.lock();
+            if let Some(free) = state.free.checked_sub(1) {
+                state.free = free;
+                state.hold(holder, 1);
+                return Some(self.slot_of(holder));
+            }
+            if state.line.len() >= SHORT_LINE.max(LINE_PER_SLOT * self.size as usize) {
+                return None;
+            }
+            state.joined += 1;
+            let number = state.joined;
+            state.line.push_back(Waiter {
+                number,
+                holder: Arc::clone(holder),
+                turn,
+            });
+            state.wait(holder, 1);
+            self.tell(&state);
+            number
+        };
+        let _place = Place { budget: self, number };
+        slot.await.ok()
+    }
+
+    /// Whether the holder of a connection that has lived for `age` should give it up, now that it is done with it: the slot
+    /// is counted on then, so the connection must be closed.
+    pub(super) fn takes_back(&self, holder: &Holder, age: Duration) -> bool {
+        if self.waiting() == 0 {
+            return false;
+        }
+        let mut state = self.lock();
+        let Some(reason) = self.wants(&state, holder, age) else {
+            return false;
+        };
+        state.leaving += 1;
+        if reason == Reason::Turn {
+            state.next_turn = Some(Instant::now() + TURN);
+        }
+        true
+    }
+
+    /// Whether it would be taken back.
+    pub(super) fn would_take_back(&self, holder: &Holder, age: Duration) -> bool {
+        self.waiting() > 0 && self.wants(&self.lock(), holder, age).is_some()
+    }
+
+    /// Counts on a connection that is closed for those in line, unless enough are.
+    pub(super) fn expects_another(&self) -> bool {
+        let mut state = self.lock();
+        let wanting = state.line.len() > state.leaving as usize;
+        state.leaving += u32::from(wanting);
+        wanting
+    }
+
+    /// Takes it back: there was none to close.
+    pub(super) fn expects_one_less(&self) {
+        let mut state = self.lock();
+        state.leaving = state.leaving.saturating_sub(1);
+    }
+
+    /// Whether somebody is in line whom no closing connection is for.
+    pub(super) fn wants_more(&self) -> bool {
+        self.waiting() > 0 && {
+            let state = self.lock();
+            state.line.len() > state.leaving as usize
+        }
+    }
+
+    /// Whether a tenant holds more than there are slots for each tenant at work.
+    pub(super) fn has_surplus(&self, holder: &Holder) -> bool {
+        holder.held() > self.share(&self.lock())
+    }
+
+    fn wants(&self, state: &State, holder: &Holder, age: Duration) -> Option<Reason> {
+        if state.line.len() <= state.leaving as usize {
+            return None;
+        }
+        let others = state.line.iter().map(|waiter| &waiter.holder);
+        let least = others
+            .filter(|other| !std::ptr::eq(&raw const ***other, holder))
+            .map(|other| other.held())
+            .min()?;
+        let held = holder.held();
+        if held > self.share(state) && least + 1 < held {
+            return Some(Reason::Surplus);
+        }
+        let is_turn = state.next_turn.is_none_or(|turn| Instant::now() >= turn);
+        (least == 0 && state.active > self.size && age >= SLICE && is_turn).then_some(Reason::Turn)
+    }
+
+    /// What each tenant at work may hold while others wait.
+    fn share(&self, state: &State) -> u32 {
+        (self.size / state.active.max(1)).max(1)
+    }
+
+    fn release(self: &Arc<Self>, holder: &Arc<Holder>) {
+        let mut state = self.lock();
+        state.hold(holder, -1);
+        state.leaving = state.leaving.saturating_sub(1);
+        loop {
+            // The first of those who hold least.
+            let next = (0..state.line.len()).min_by_key(|at| state.line.get(*at).map(|waiter| waiter.holder.held()));
+            let Some(waiter) = next.and_then(|at| state.line.remove(at)) else {
+                state.free += 1;
+                break;
+            };
+            state.wait(&waiter.holder, -1);
+            state.hold(&waiter.holder, 1);
+            match waiter.turn.send(self.slot_of(&waiter.holder)) {
+                Ok(()) => break,
+                Err(mut slot) => {
+                    // It has left the line in this moment.
+                    slot.counts = false;
+                    state.hold(&waiter.holder, -1);
+                }
+            }
+        }
+        self.tell(&state);
+    }
+
+    fn slot_of(self: &Arc<Self>, holder: &Arc<Holder>) -> Slot {
+        Slot {
+            budget: Arc::clone(self),
+            holder: Arc::clone(holder),
+            counts: true,
+        }
+    }
+
+    fn tell(&self, state: &State) {
+        self.waiting
+            .store(u32::try_from(state.line.len()).unwrap_or(u32::MAX), Ordering::Relaxed);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[derive(Clone, Copy, Eq, PartialEq)]
+enum Reason {
+    Surplus,
+    Turn,
+}
+
+impl State {
+    fn hold(&mut self, holder: &Holder, change: i32) {
+        self.change(holder, &holder.held, change);
+    }
+
+    fn wait(&mut self, holder: &Holder, change: i32) {
+        self.change(holder, &holder.waiting, change);
+    }
+
+    fn change(&mut self, holder: &Holder, count: &AtomicU32, change: i32) {
+        let before = holder.is_active();
+        count.store(
+            count.load(Ordering::Relaxed).saturating_add_signed(change),
+            Ordering::Release,
+        );
+        match (before, holder.is_active()) {
+            (false, true) => self.active += 1,
+            (true, false) => self.active -= 1,
+            _ => {}
+        }
+    }
+}
+
+impl Holder {
+    /// Connections that it has, opening and closing ones among them.
+    pub(super) fn held(&self) -> u32 {
+        self.held.load(Ordering::Acquire)
+    }
+
+    fn is_active(&self) -> bool {
+        self.held() > 0 || self.waiting.load(Ordering::Relaxed) > 0
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        if self.counts {
+            self.budget.release(&self.holder);
+        }
+    }
+}
+
+/// A place in line, left when it is dropped.
+struct Place<'a> {
+    budget: &'a Budget,
+    number: u64,
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        let mut state = self.budget.lock();
+        if let Some(at) = state.line.iter().position(|waiter| waiter.number == self.number)
+            && let Some(waiter) = state.line.remove(at)
+        {
+            state.wait(&waiter.holder, -1);
+            self.budget.tell(&state);
+        }
+    }
+}
+
+impl fmt::Debug for Slot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Slot")
+            .field("holder", &self.holder)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn holders<const N: usize>() -> [Arc<Holder>; N] {
+        std::array::from_fn(|_| Arc::default())
+    }
+
+    fn now(budget: &Arc<Budget>, holder: &Arc<Holder>) -> Slot {
+        budget.slot(holder).now_or_never().flatten().expect("a slot is free")
+    }
+
+    #[test]
+    fn a_free_slot_goes_to_who_holds_least_and_then_to_who_waits_longest() {
+        let budget = Budget::new(3);
+        let [hot, light, late] = &holders();
+        let mut held: Vec<_> = (0..3).map(|_| now(&budget, hot)).collect();
+        let mut more_of_hot = Box::pin(budget.slot(hot));
+        let mut first = Box::pin(budget.slot(light));
+        let mut second = Box::pin(budget.slot(late));
+        assert!((&mut more_of_hot).now_or_never().is_none());
+        assert!((&mut first).now_or_never().is_none());
+        assert!((&mut second).now_or_never().is_none());
+        held.pop();
+        let first = first.now_or_never().flatten().unwrap();
+        assert!((&mut second).now_or_never().is_none());
+        held.pop();
+        assert!((&mut more_of_hot).now_or_never().is_none());
+        let _second = second.now_or_never().flatten().unwrap();
+        drop(first);
+        assert!(more_of_hot.now_or_never().is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_surplus_is_given_up_for_each_who_waits_and_no_more() {
+        let budget = Budget::new(4);
+        let [hot, light] = &holders();
+        let _held: Vec<_> = (0..4).map(|_| now(&budget, hot)).collect();
+        assert!(!budget.takes_back(hot, Duration::MAX), "nobody waits");
+        let mut waiting = Box::pin(budget.slot(light));
+        assert!((&mut waiting).now_or_never().is_none());
+        assert!(budget.would_take_back(hot, Duration::ZERO));
+        assert!(budget.takes_back(hot, Duration::ZERO));
+        assert!(!budget.takes_back(hot, Duration::ZERO), "one is closing already");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn more_tenants_than_slots_take_turns() {
+        let budget = Budget::new(2);
+        let [one, two, three, four] = &holders();
+        let mut held = vec![now(&budget, one), now(&budget, two)];
+        let mut third = Box::pin(budget.slot(three));
+        let mut fourth = Box::pin(budget.slot(four));
+        assert!((&mut third).now_or_never().is_none());
+        assert!((&mut fourth).now_or_never().is_none());
+        assert!(!budget.takes_back(one, SLICE / 2), "too young");
+        assert!(budget.takes_back(one, SLICE));
+        assert!(!budget.takes_back(two, SLICE), "a turn has just passed on");
+        tokio::time::advance(TURN).await;
+        assert!(budget.takes_back(two, SLICE));
+        held.clear();
+        assert!(third.now_or_never().flatten().is_some());
+        assert!(fourth.now_or_never().flatten().is_some());
+        assert_eq!(budget.taken(), 0);
+    }
+
+    /// What may happen to a budget, in any order.
+    #[derive(Clone, Debug)]
+    enum Event {
+        Ask(usize),
+        Leave(usize),
+        Release(usize),
+        TakeBack(usize),
+    }
+
+    fn event() -> impl Strategy<Value = Event> {
+        prop_oneof![
+            3 => (0_usize..5).prop_map(Event::Ask),
+            1 => any::<usize>().prop_map(Event::Leave),
+            3 => any::<usize>().prop_map(Event::Release),
+            1 => (0_usize..5).prop_map(Event::TakeBack),
+        ]
+    }
+
+    proptest! {
+        /// However requests come, wait, leave and finish: never more slots than the budget, none lost, none idle while
+        /// somebody waits, and everything free at the end.
+        #[test]
+        fn no_slot_is_lost_or_made_up(size in 1_u32..6, events in prop::collection::vec(event(), 0..200)) {
+            let budget = Budget::new(size);
+            let holders = holders::<5>();
+            let mut held: Vec<Slot> = Vec::new();
+            let mut waiting = Vec::new();
+            for event in events {
+                match event {
+                    Event::Ask(who) => waiting.push(Box::pin(budget.slot(&holders[who]))),
+                    Event::Leave(at) if !waiting.is_empty() => drop(waiting.swap_remove(at % waiting.len())),
+                    Event::Release(at) if !held.is_empty() => drop(held.swap_remove(at % held.len())),
+                    Event::TakeBack(who) => _ = budget.takes_back(&holders[who], Duration::MAX),
+                    Event::Leave(_) | Event::Release(_) => {}
+                }
+                // Everyone who waits looks whether it is their turn.
+                waiting.retain_mut(|turn| match turn.now_or_never() {
+                    Some(Some(slot)) => {
+                        held.push(slot);
+                        false
+                    }
+                    Some(None) => false,
+                    None => true,
+                });
+                prop_assert!(held.len() <= size as usize);
+                prop_assert_eq!(budget.taken() as usize, held.len());
+                prop_assert!(waiting.is_empty() || held.len() == size as usize);
+                prop_assert_eq!(budget.waiting() as usize, waiting.len());
+                let sum: u32 = holders.iter().map(|holder| holder.held()).sum();
+                prop_assert_eq!(sum as usize, held.len());
+            }
+            waiting.clear();
+            held.clear();
+            prop_assert_eq!(budget.taken(), 0);
+            prop_assert_eq!(budget.lock().active, 0);
+        }
+    }
+}
