@@ -1,8 +1,8 @@
 # The README's two commands, and the parts of .ci/run one by one. Kept to what GNU make 3.81 knows, which macOS ships.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check bench
+.PHONY: help setup demo test check bench suite
 
-# Extra arguments of `rowhouse demo`: make demo ARGS="--listen 127.0.0.1:8080"
+# Extra arguments of `rowhouse demo` and of the suite: make demo ARGS="--listen 127.0.0.1:8080"
 ARGS :=
 
 help: ## list these targets
@@ -24,3 +24,6 @@ check: setup ## format, lints and docs, as strict as the gate
 
 bench: setup ## all benches, against a private Postgres
 	cargo bench --locked
+
+suite: setup ## the real program beside what it is compared with, some minutes
+	cargo bench --locked --bench suite -- $(ARGS)
