@@ -174,7 +174,7 @@ impl Backend {
         let host = request.headers().get(HOST).ok_or("no host")?.to_str()?;
         let tenant = *self.tenants.get(host).ok_or("an unknown host")?;
         let path = request.uri().path();
-        let (what, number) = path[1..].split_once('/').unwrap_or((&path[1..], "0"));
+        let (what, number) = path[1..].split_once('/').unwrap_or_else(|| (&path[1..], "0"));
         let number: i64 = number.parse()?;
         match what {
             "key" => self.rows(tenant, |known| &known.by_key, &[number, MAX_ROWS]).await,

@@ -14,6 +14,7 @@ use crate::edges::Edges;
 use crate::load;
 use crate::load::Tally;
 use crate::options::Scale;
+use crate::pgbench;
 use crate::pgbench::Pgbench;
 use crate::processes::{Cpu, Server};
 use crate::report::{Report, thousands};
@@ -49,9 +50,8 @@ pub(crate) enum Way {
 impl Way {
     pub(crate) fn name(self) -> &'static str {
         match self {
-            Self::Rowhouse => "rowhouse",
+            Self::Rowhouse | Self::RowhouseTight => "rowhouse",
             Self::RowhouseToken => "rowhouse, token",
-            Self::RowhouseTight => "rowhouse, 120 backends",
             Self::SetPath => "SET search_path",
             Self::SetTogether => "SET, sent together",
             Self::JsonAgg => "json_agg",
@@ -135,9 +135,13 @@ impl Set {
             RoundRobin => "in turn",
             Zipf => "Zipf",
         };
+        let tight = match self.budget() {
+            BUDGET => String::new(),
+            budget => format!(", {budget} connections"),
+        };
         match self.tenants(scale) {
             1 => format!("{work}, 1 tenant"),
-            tenants => format!("{work}, {} tenants, {order}", thousands(tenants as f64)),
+            tenants => format!("{work}, {} tenants, {order}{tight}", thousands(tenants as f64)),
         }
     }
 
@@ -275,9 +279,12 @@ impl Rival {
 
     async fn cell(&self, set: &Set, street: &Street, scale: &Scale) -> Result<Cell> {
         let mut cell = Cell::new(set, set.name(scale), set.tenants(scale), self.way, &self.runs);
-        cell.backends = street.backends(self.way.application()).await?;
-        if let What::Served { server, .. } = &self.what {
-            cell.memory = server.memory();
+        match &self.what {
+            What::Served { server, .. } => {
+                cell.backends = street.backends(self.way.application()).await?;
+                cell.memory = server.memory();
+            }
+            What::Alone(_) => cell.backends = pgbench::CLIENTS,
         }
         Ok(cell)
     }

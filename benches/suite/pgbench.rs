@@ -15,7 +15,7 @@ use crate::street::Street;
 use crate::traffic::Work;
 
 /// Connections, as many as a tenant of the edge has at most by default.
-const CLIENTS: &str = "8";
+pub(crate) const CLIENTS: u64 = 8;
 
 /// `pgbench` with one script, on the first tenant's tables.
 #[derive(Clone, Debug)]
@@ -65,7 +65,16 @@ impl Pgbench {
     pub(crate) async fn run(&self, time: Duration) -> Result<Tally> {
         let seconds = time.as_secs_f64().ceil();
         let mut command = Command::new(&self.program);
-        command.args(["-n", "-M", "prepared", "-c", CLIENTS, "-U", "postgres", "-h"]);
+        command.args([
+            "-n",
+            "-M",
+            "prepared",
+            "-c",
+            &CLIENTS.to_string(),
+            "-U",
+            "postgres",
+            "-h",
+        ]);
         command.arg(&self.socket_dir).args(["-p", &self.port.to_string()]);
         command.args(["-T", &seconds.to_string(), "-l", "--sampling-rate=0.2", "--log-prefix"]);
         command.arg(&self.log).arg("-f").arg(&self.script);

@@ -23,15 +23,17 @@ fn throughput(cells: &[&Cell]) -> Chart {
         title: "One row by key: requests a second",
         legend: vec![],
         decimals: 0,
+        one_scale: true,
         groups: grouped(cells, |cell| vec![cell.speed()]),
     }
 }
 
 fn latency(cells: &[&Cell]) -> Chart {
     Chart {
-        title: "One row by key: latency in milliseconds",
+        title: "One row by key: latency in milliseconds, each group to its own scale",
         legend: vec!["up to p50", "p99", "p99.9"],
         decimals: 1,
+        one_scale: false,
         groups: grouped(cells, |cell| {
             let latency = cell.latency;
             vec![latency.p50, latency.p99 - latency.p50, latency.p999 - latency.p99]
@@ -41,9 +43,10 @@ fn latency(cells: &[&Cell]) -> Chart {
 
 fn cpu(cells: &[&Cell]) -> Chart {
     Chart {
-        title: "CPU microseconds per request",
+        title: "CPU microseconds per request, each group to its own scale",
         legend: vec!["server", "Postgres"],
         decimals: 0,
+        one_scale: false,
         groups: grouped(cells, |cell| {
             vec![cell.server_us.unwrap_or_default(), cell.postgres_us.unwrap_or_default()]
         }),
@@ -65,18 +68,26 @@ fn grouped(cells: &[&Cell], parts: impl Fn(&Cell) -> Vec<f64>) -> Vec<Group> {
     cells.chunk_by(|a, b| a.set == b.set).map(group).collect()
 }
 
-/// Bars in groups, all to one scale.
+/// Bars in groups.
 struct Chart {
     title: &'static str,
     /// What the parts of a bar are; none if they have but one.
     legend: Vec<&'static str>,
     decimals: usize,
+    /// Whether all groups have one scale. Else each has its own: the slow ones would leave nothing of the others.
+    one_scale: bool,
     groups: Vec<Group>,
 }
 
 struct Group {
     title: String,
     bars: Vec<Bar>,
+}
+
+impl Group {
+    fn longest(&self) -> f64 {
+        self.bars.iter().map(Bar::whole).fold(f64::MIN_POSITIVE, f64::max)
+    }
 }
 
 struct Bar {
@@ -94,8 +105,7 @@ impl Bar {
 
 impl Chart {
     fn svg(&self) -> String {
-        let most = self.groups.iter().flat_map(|group| &group.bars).map(Bar::whole);
-        let scale = BAR_WIDTH / most.fold(f64::MIN_POSITIVE, f64::max);
+        let whole = self.groups.iter().map(Group::longest).fold(0.0, f64::max);
         let mut body = text(MARGIN, 28.0, "class=\"title\"", self.title);
         let mut y = 44.0;
         if !self.legend.is_empty() {
@@ -105,6 +115,7 @@ impl Chart {
         for group in &self.groups {
             y += LINE;
             body.push_str(&text(MARGIN, y, "class=\"group\"", &group.title));
+            let scale = BAR_WIDTH / if self.one_scale { whole } else { group.longest() };
             for bar in &group.bars {
                 y += LINE;
                 body.push_str(&self.bar(bar, y, scale));
@@ -178,7 +189,7 @@ fn text(x: f64, y: f64, attributes: &str, text: &str) -> String {
 
 const WIDTH: f64 = 820.0;
 const MARGIN: f64 = 16.0;
-const LABEL_WIDTH: f64 = 150.0;
+const LABEL_WIDTH: f64 = 140.0;
 const BAR_WIDTH: f64 = 520.0;
 const LINE: f64 = 20.0;
 
