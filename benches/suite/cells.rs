@@ -352,7 +352,7 @@ async fn start_baseline(
     Server::start(command).await
 }
 
-/// Connections of the pool that all tenants share. More of them made it slower on the two cores this was tried on.
+/// Connections of the pool that all tenants share. Not tuned: other numbers were not tried.
 const SHARED_CONNECTIONS: u32 = 16;
 
 /// The longest warm-up, which is repeated for as long as it opens more connections, but no more often than this.
