@@ -28,3 +28,6 @@ pub use driver::Driver;
 pub use error::{DbError, Error};
 pub use reply::{Answer, Replies, Row, Status};
 pub use startup::{Login, cancel, startup};
+
+#[cfg(test)]
+mod tests;

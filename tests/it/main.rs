@@ -15,6 +15,7 @@ mod failure;
 mod hostile;
 mod identity;
 mod isolation;
+mod lanes;
 mod logins;
 mod onboarding;
 mod openapi;

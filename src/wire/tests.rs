@@ -1,0 +1,314 @@
+//! Against servers that are none: what they say is written down here.
+
+use std::ops::ControlFlow;
+use std::time::Duration;
+
+use proptest::prelude::*;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+use tokio::time::timeout;
+
+use super::*;
+
+/// A message of the server.
+fn message(tag: u8, body: &[u8]) -> Vec<u8> {
+    let length = i32::try_from(4 + body.len()).unwrap();
+    [&[tag][..], &length.to_be_bytes(), body].concat()
+}
+
+fn row(values: &[Option<&str>]) -> Vec<u8> {
+    let mut body = u16::try_from(values.len()).unwrap().to_be_bytes().to_vec();
+    for value in values {
+        match value {
+            Some(text) => {
+                body.extend(i32::try_from(text.len()).unwrap().to_be_bytes());
+                body.extend(text.as_bytes());
+            }
+            None => body.extend((-1_i32).to_be_bytes()),
+        }
+    }
+    message(b'D', &body)
+}
+
+fn error(severity: &str, code: &str) -> Vec<u8> {
+    message(
+        b'E',
+        format!("S{severity}\0V{severity}\0C{code}\0Msaid so\0\0").as_bytes(),
+    )
+}
+
+fn complete(tag: &str) -> Vec<u8> {
+    message(b'C', format!("{tag}\0").as_bytes())
+}
+
+fn ready() -> Vec<u8> {
+    message(b'Z', b"I")
+}
+
+/// Authentication that asks for nothing, and the key to cancel by.
+fn welcome() -> Vec<u8> {
+    let key = [7_i32.to_be_bytes(), 8_i32.to_be_bytes()].concat();
+    [message(b'R', &0_i32.to_be_bytes()), message(b'K', &key), ready()].concat()
+}
+
+const LOGIN: Login<'_> = Login {
+    user: "edge",
+    password: Some(b"secret"),
+    database: None,
+    options: "",
+    application_name: "tests",
+};
+
+/// A connection to a server that is played by the test.
+async fn connected() -> (Connection, Driver<DuplexStream>, DuplexStream) {
+    let (client, mut server) = duplex(1 << 16);
+    server.write_all(&welcome()).await.unwrap();
+    let (connection, driver) = startup(client, LOGIN).await.unwrap();
+    // What the client has said so far.
+    let mut length = [0; 4];
+    server.read_exact(&mut length).await.unwrap();
+    let mut rest = vec![0; i32::from_be_bytes(length) as usize - 4];
+    server.read_exact(&mut rest).await.unwrap();
+    (connection, driver, server)
+}
+
+/// Takes the texts of all rows, up to one that says to stop.
+#[derive(Debug, Default)]
+struct Taken {
+    rows: Vec<Vec<Option<String>>>,
+    completed: Vec<u64>,
+    failed: Vec<String>,
+}
+
+impl Replies for Taken {
+    fn columns(&mut self, _: &[u32]) {}
+
+    fn row(&mut self, row: Row<'_>) -> ControlFlow<()> {
+        let text = |value: &[u8]| String::from_utf8_lossy(value).into_owned();
+        let values: Vec<_> = row.values().map(|value| value.map(text)).collect();
+        let stops = values.iter().flatten().any(|value| value == "stop");
+        self.rows.push(values);
+        if stops {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
+        }
+    }
+
+    fn complete(&mut self, affected: u64) {
+        self.completed.push(affected);
+    }
+
+    fn failed(&mut self, error: DbError) {
+        self.failed.push(error.code().code().to_owned());
+    }
+}
+
+fn query() -> Batch {
+    let mut batch = Batch::new();
+    batch.query("SELECT").unwrap();
+    batch
+}
+
+fn texts(values: &[&str]) -> Vec<Option<String>> {
+    values.iter().map(|value| Some((*value).to_owned())).collect()
+}
+
+#[tokio::test]
+async fn answers_go_to_whom_they_are_for() {
+    let (connection, driver, mut server) = connected().await;
+    let talk = async {
+        let first = connection.send(&query(), Taken::default());
+        let dropped = connection.send(&query(), Taken::default());
+        let failing = connection.send(&query(), Taken::default());
+        let stopping = connection.send(&query(), Taken::default());
+        let last = connection.send(&query(), Taken::default());
+        drop(dropped);
+        let answers = [
+            row(&[Some("a"), None]),
+            complete("SELECT 1"),
+            ready(),
+            row(&[Some("nobody's")]),
+            complete("SELECT 1"),
+            ready(),
+            error("ERROR", "22012"),
+            ready(),
+            row(&[Some("stop")]),
+            row(&[Some("more")]),
+            complete("SELECT 2"),
+            ready(),
+            message(b'N', b"SNOTICE\0\0"),
+            row(&[Some("b")]),
+            complete("INSERT 0 12"),
+            ready(),
+        ];
+        // Byte by byte, so that every message arrives in pieces.
+        for byte in answers.concat() {
+            server.write_all(&[byte]).await.unwrap();
+            tokio::task::yield_now().await;
+        }
+        let (answer, taken) = first.await.unwrap();
+        assert_eq!(answer, Answer::Whole(Status::Idle));
+        assert_eq!(
+            (&taken.rows, &taken.completed),
+            (&vec![vec![Some("a".to_owned()), None]], &vec![1])
+        );
+        assert_eq!(failing.await.unwrap().1.failed, ["22012"]);
+        let (answer, taken) = stopping.await.unwrap();
+        assert_eq!((answer, taken.rows), (Answer::Stopped, vec![texts(&["stop"])]));
+        let (_, taken) = last.await.unwrap();
+        assert_eq!((taken.rows, taken.completed), (vec![texts(&["b"])], vec![12]));
+    };
+    tokio::select! {
+        () = talk => {}
+        ended = driver => panic!("{ended:?}"),
+    }
+}
+
+#[tokio::test]
+async fn everybody_is_told_why_a_connection_ended() {
+    for (said, expected) in [
+        (
+            [row(&[Some("half")]), error("FATAL", "57P01")].concat(),
+            "FATAL: said so",
+        ),
+        (Vec::new(), "the server closed the connection"),
+        (
+            message(b'D', b"\0\x02\0\0"),
+            "the server broke the protocol: a message is shorter than what it should hold",
+        ),
+        (
+            message(b'?', b""),
+            "the server broke the protocol: an answer to something else than was asked",
+        ),
+        (
+            b"D\xff\xff\xff\xff".to_vec(),
+            "the server broke the protocol: a message of negative length",
+        ),
+        (
+            b"D\x7f\xff\xff\xff".to_vec(),
+            "the server broke the protocol: a message of more than 256 MiB",
+        ),
+        (
+            [ready(), message(b'D', b"\0\0")].concat(),
+            "the server closed the connection",
+        ),
+    ] {
+        let (connection, driver, mut server) = connected().await;
+        let (one, two) = (
+            connection.send(&query(), Taken::default()),
+            connection.send(&query(), Taken::default()),
+        );
+        server.write_all(&said).await.unwrap();
+        server.shutdown().await.unwrap();
+        let told = driver.await.unwrap_err().to_string();
+        assert_eq!(told, expected);
+        let first = one.await;
+        assert_eq!(two.await.unwrap_err().to_string(), expected);
+        assert!(first.is_ok() == said.starts_with(b"Z"), "{first:?}");
+        assert!(connection.is_closed());
+        let late = connection.send(&query(), Taken::default()).await;
+        assert_eq!(late.unwrap_err().to_string(), expected);
+    }
+}
+
+#[tokio::test]
+async fn a_driver_that_is_dropped_leaves_nobody_waiting() {
+    let (connection, driver, _server) = connected().await;
+    let sent = connection.send(&query(), Taken::default());
+    drop(driver);
+    assert!(matches!(sent.await, Err(Error::Closed)));
+}
+
+#[tokio::test]
+async fn a_connection_says_goodbye_when_all_is_answered() {
+    let (connection, driver, mut server) = connected().await;
+    drop(connection.send(&query(), Taken::default()));
+    drop(connection);
+    let serve = async {
+        let mut said = vec![0; query().parts().0.len()];
+        server.read_exact(&mut said).await.unwrap();
+        server
+            .write_all(&[complete("SELECT 0"), ready()].concat())
+            .await
+            .unwrap();
+        let mut goodbye = Vec::new();
+        server.read_to_end(&mut goodbye).await.unwrap();
+        assert_eq!(goodbye, b"X\0\0\0\x04");
+    };
+    let (ended, ()) = tokio::join!(driver, serve);
+    ended.unwrap();
+}
+
+#[tokio::test]
+async fn who_cannot_be_authenticated_to_is_refused() {
+    let ask = |kind: i32, more: &[u8]| message(b'R', &[&kind.to_be_bytes()[..], more].concat());
+    let wrong_proof = [ask(10, b"SCRAM-SHA-256\0\0"), ask(11, b"r=short,s=AAAA,i=4096")].concat();
+    for (said, expected) in [
+        (
+            ask(7, b""),
+            "authentication: the server asks for a method other than a password",
+        ),
+        (
+            ask(10, b"SCRAM-SHA-1\0\0"),
+            "authentication: the server knows no SCRAM-SHA-256",
+        ),
+        (wrong_proof, "authentication: the server's part of SCRAM is wrong"),
+        (ask(5, b"ab"), "the server broke the protocol: a malformed salt"),
+        (
+            message(b'Z', b"I"),
+            "the server broke the protocol: something else than authentication",
+        ),
+        (error("FATAL", "28P01"), "FATAL: said so"),
+        ([ask(0, b""), error("FATAL", "22023")].concat(), "FATAL: said so"),
+    ] {
+        let (client, mut server) = duplex(1 << 16);
+        server.write_all(&said).await.unwrap();
+        server.shutdown().await.unwrap();
+        let refused = startup(client, LOGIN).await.map(|_| ()).unwrap_err();
+        assert_eq!(refused.to_string(), expected);
+    }
+    let (client, mut server) = duplex(1 << 16);
+    server.write_all(&ask(3, b"")).await.unwrap();
+    let without = Login {
+        password: None,
+        ..LOGIN
+    };
+    let refused = startup(client, without).await.map(|_| ()).unwrap_err();
+    assert_eq!(
+        refused.to_string(),
+        "authentication: the server asks for a password, and there is none"
+    );
+}
+
+proptest! {
+    /// Whatever a server says, there is an end to it, and no panic.
+    #[test]
+    fn no_server_breaks_a_client(
+        bytes in prop_oneof![
+            prop::collection::vec(any::<u8>(), 0..200),
+            // Messages that are whole, in a senseless order.
+            prop::collection::vec((prop::sample::select(b"1234567ACDEGHIKNRSTVWZdnst".to_vec()),
+                prop::collection::vec(any::<u8>(), 0..24)), 0..12)
+                .prop_map(|messages| messages.iter().flat_map(|(tag, body)| message(*tag, body)).collect()),
+        ],
+        startup_too: bool,
+    ) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        runtime.block_on(async {
+            let (client, mut server) = duplex(1 << 16);
+            if !startup_too {
+                server.write_all(&welcome()).await.unwrap();
+            }
+            server.write_all(&bytes).await.unwrap();
+            server.shutdown().await.unwrap();
+            let talk = async {
+                if let Ok((connection, driver)) = startup(client, LOGIN).await {
+                    let sent = connection.send(&query(), Taken::default());
+                    let _ended = driver.await;
+                    let _told = sent.await;
+                }
+            };
+            timeout(Duration::from_secs(10), talk).await.expect("it ends");
+        });
+    }
+}
