@@ -1,13 +1,14 @@
 //! One bb8 pool per tenant, all of a cluster's pools together under one hard budget of connections.
 //!
 //! ```text
-//! checkout ─ 1 admission: at most `pool_max` requests of a tenant at once, the others wait in line  → tenant_queue_full
-//!          ─ 2 an idle connection of the tenant's own pool, if there is one: no I/O
-//!          ─ 3 else a slot of the cluster's budget; an idle connection of another tenant is evicted → cluster_saturated
-//!          ─ 4 connect with the tenant's search_path and role, verify both once                     → cluster_down
+//! run ─ 1 a short read: a place on a lane of the tenant, behind others' batches (`lane.rs`)
+//!     ─ 2 else admission: at most `pool_max` connections of a tenant in use, who needs one more waits in line → tenant_queue_full
+//!     ─ 3 an idle connection of the tenant's own pool, if there is one: no I/O
+//!     ─ 4 else a slot of the cluster's budget, when it is the tenant's turn (`budget.rs`)                     → cluster_saturated
+//!     ─ 5 connect with the tenant's search_path and role, verify both once                                    → cluster_down
 //! ```
 //!
-//! Nothing ever waits inside bb8: step 1 makes sure that whoever passes finds an idle connection or may open one. A
+//! Nothing ever waits inside bb8: step 2 makes sure that whoever passes finds an idle connection or may open one. A
 //! connection belongs to one tenant for life. Its slot is owned by the task that drives the socket and comes back when
 //! the server has closed its side, so the number of backends never exceeds the budget.
 
