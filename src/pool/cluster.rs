@@ -169,6 +169,11 @@ impl Cluster {
             .map_err(|error| Error::ClusterDown(error.into()))
     }
 
+    /// Runs a task that shutdown waits for.
+    pub(super) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.tasks.spawn(task);
+    }
+
     /// Drives a socket in a task of its own, which owns the slot.
     fn drive<E: fmt::Display>(&self, driver: impl Future<Output = Result<(), E>> + Send + 'static, slot: Slot) {
         let cluster = self.id.clone();

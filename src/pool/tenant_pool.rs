@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bb8::{ManageConnection, Pool, PooledConnection, QueueStrategy};
 use futures_util::FutureExt;
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
 use crate::types::RoleName;
@@ -254,7 +254,7 @@ impl TenantPool {
     /// connection, if none is idle, may take 5 s more.
     ///
     /// `pools` is where idle connections of other tenants are found when the budget is used up. Dropping the future
-    /// leaves every line and leaks nothing; a connection that was being opened is closed.
+    /// leaves every line and leaks nothing; a connection that was being opened is kept for the next request.
     ///
     /// # Errors
     ///
@@ -282,8 +282,23 @@ impl TenantPool {
     async fn lease(self: &Arc<Self>, (admission, found): (OwnedSemaphorePermit, Found)) -> Result<Lease, Error> {
         Ok(match found {
             Found::Idle(connection) => Lease::pooled(Arc::clone(self), connection, admission),
-            Found::Slot(slot, _opening) => Lease::fresh(Arc::clone(self), self.connect(slot).await?, admission),
+            Found::Slot(slot, opening) => Lease::fresh(Arc::clone(self), self.open(slot, opening).await?, admission),
         })
+    }
+
+    /// Opens a connection, in a task of its own: if who asked for it has gone, it is there for the next one, and its slot
+    /// is not free before its backend is gone.
+    async fn open(self: &Arc<Self>, slot: Slot, opening: OwnedSemaphorePermit) -> Result<Session, Error> {
+        let (opened, session) = oneshot::channel();
+        let pool = Arc::clone(self);
+        self.spec.cluster.spawn(async move {
+            let result = pool.connect(slot).await;
+            drop(opening);
+            if let Err(Ok(session)) = opened.send(result) {
+                pool.take_back(session);
+            }
+        });
+        session.await.unwrap_or(Err(Error::Draining))
     }
 
     /// Waits until fewer than `pool_max` requests of the tenant run. First come, first served.
@@ -317,10 +332,12 @@ impl TenantPool {
         let saturated = || Error::ClusterSaturated {
             budget: self.spec.cluster.budget(),
         };
+        let in_line = AtomicBool::new(false);
         let slot = async {
             // One at a time: the next one often finds the first one's connection free before its own would be open.
             let opening = Arc::clone(&self.opening).acquire_owned().await;
             let opening = opening.map_err(|_| Error::Draining)?;
+            in_line.store(true, Ordering::Relaxed);
             if let Some(connection) = self.try_idle() {
                 return Ok(Found::Idle(connection));
             }
@@ -338,7 +355,13 @@ impl TenantPool {
                     pools.evict_idle(&self.spec.cluster, self.holder.held());
                     look_around.as_mut().reset(Instant::now() + LOOK_AROUND);
                 }
-                () = sleep_until(deadline) => return Err(saturated()),
+                () = sleep_until(deadline) => {
+                    return Err(match in_line.load(Ordering::Relaxed) {
+                        true => saturated(),
+                        // The connection that another request opens is not coming either.
+                        false => Error::ConnectTimeout(self.spec.checkout_timeout),
+                    });
+                }
             }
             if let Some(connection) = self.try_idle() {
                 return Ok(Found::Idle(connection));

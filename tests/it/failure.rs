@@ -6,15 +6,16 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use rowhouse::edge::Edge;
 use rowhouse::embedded;
 use rowhouse::embedded::Postgres;
 use rowhouse::migrate;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UnixListener};
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::support::{Street, TempDir, make_edge_login, over_url, until};
+use crate::support::{Street, TempDir, make_edge_login, over_url, raw, until};
 
 /// No request may take longer while its database is gone: `checkout_timeout` is 2 s.
 const PROMPT: Duration = Duration::from_secs(3);
@@ -43,7 +44,7 @@ async fn terminated_backends_cost_their_requests_and_no_more() {
             terminate(&superuser).await;
         }
     };
-    let clients = futures_util::future::join_all((0..8).map(client));
+    let clients = join_all((0..8).map(client));
     let (answers, ()) = tokio::join!(clients, terminator);
     let served: u32 = answers.iter().map(|(served, _)| served).sum();
     let lost: u32 = answers.iter().map(|(_, lost)| lost).sum();
@@ -94,6 +95,37 @@ async fn a_cluster_that_stops_and_returns_is_served_again_by_itself() {
         }
     }
     assert!(edge.stop(Duration::from_secs(5)).await);
+}
+
+/// Whoever waits for a connection that another request opens is told the same as that one: it is not the budget.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cluster_that_accepts_and_says_nothing_is_down() {
+    let dir = TempDir::new();
+    let mut postgres = start(dir.path());
+    make_edge_login(&postgres).await;
+    let edge = Edge::start(over_url(dir.path(), &postgres, migrate::EDGE_LOGIN, ""))
+        .await
+        .unwrap();
+    assert_eq!(get(&edge).await.0, 200);
+    let socket = postgres.socket_dir().join(format!(".s.PGSQL.{}", postgres.port()));
+    postgres.stop();
+    let silent = UnixListener::bind(&socket).unwrap();
+    let silence = async {
+        let mut held = Vec::new();
+        loop {
+            held.push(silent.accept().await.unwrap());
+        }
+    };
+    let request = b"GET /api/mylist HTTP/1.1\r\nHost: cliente.localhost\r\nConnection: close\r\n\r\n";
+    let requests = join_all((0..6).map(|_| timeout(Duration::from_secs(8), raw(&edge, request))));
+    let replies = tokio::select! {
+        replies = requests => replies,
+        () = silence => unreachable!("it never ends"),
+    };
+    for reply in replies {
+        let reply = reply.unwrap();
+        assert_eq!((reply.status, &*reply.code()), (503, "cluster_down"), "{reply:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -3,14 +3,22 @@
 #![expect(clippy::panic, reason = "a failed test says what it met")]
 
 use std::fmt::Write as _;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
+use futures_util::future::join_all;
+use rowhouse::pool;
+use rowhouse::pool::{Access, Call, Credentials, End, Fold, Pools, Row, Spec, Startup, Step, TenantPool, Transaction};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep};
 use tokio_postgres::Client;
+use tokio_util::task::TaskTracker;
 
-use crate::support::{EXAMPLE, Street, until};
+use crate::support::{Cluster, EXAMPLE, Street, until};
 
 /// The edge's backends as the server counts them, but for the one that listens to notifications.
 async fn backends(superuser: &Client) -> i64 {
@@ -59,7 +67,7 @@ async fn ten_tenants_share_a_budget_of_four() {
         }
         (most, samples)
     };
-    let clients = futures_util::future::join_all((0..3 * TENANTS).map(|number| client(number % TENANTS)));
+    let clients = join_all((0..3 * TENANTS).map(|number| client(number % TENANTS)));
     let (answers, (most, samples)) = tokio::join!(clients, sampler);
 
     let mut served = [0; TENANTS];
@@ -84,7 +92,7 @@ async fn a_full_pool_delays_no_other_tenant() {
     let superuser = street.superuser().await;
     make_slow(&superuser, 0.3).await;
     assert_eq!(street.get("cliente2.localhost", "/api/mylist").await.status, 200);
-    let slow = futures_util::future::join_all((0..60).map(|_| street.get("cliente.localhost", "/api/slow")));
+    let slow = join_all((0..60).map(|_| street.get("cliente.localhost", "/api/slow")));
     let neighbour = async {
         let mut longest = Duration::ZERO;
         let end = Instant::now() + Duration::from_millis(1500);
@@ -171,4 +179,157 @@ async fn idle_connections_close_after_their_time() {
         used.elapsed()
     );
     assert_eq!(street.get("cliente.localhost", "/api/mylist").await.status, 200);
+}
+
+/// Far more tenants than slots, each asked once: nobody waits for ever, and the budget holds.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_tenant_once_on_a_small_budget() {
+    const TENANTS: usize = 300;
+    let mut tenants = String::new();
+    let mut sql = String::from("CREATE ROLE crowd_anon; GRANT crowd_anon TO rowhouse_edge;");
+    for n in 0..TENANTS {
+        let keys = "managed = false\nanonymous_role = \"crowd_anon\"";
+        writeln!(
+            tenants,
+            "[tenants.c{n}]\nhosts = [\"c{n}.localhost\"]\nschema = \"c{n}\"\n{keys}"
+        )
+        .unwrap();
+        write!(
+            sql,
+            "CREATE SCHEMA c{n}; CREATE TABLE c{n}.own AS SELECT {n} AS number; GRANT USAGE ON SCHEMA c{n} TO crowd_anon; \
+             GRANT SELECT ON c{n}.own TO crowd_anon;"
+        )
+        .unwrap();
+    }
+    let street = Street::with_budget(10, "", &tenants).await;
+    let superuser = street.superuser().await;
+    superuser.batch_execute(&sql).await.unwrap();
+    let ask = async |n: usize| {
+        let asked = Instant::now();
+        let reply = street.get(&format!("c{n}.localhost"), "/api/own").await;
+        match reply.status {
+            200 => assert_eq!(reply.body, format!("[{{\"number\":{n}}}]")),
+            503 => assert!(reply.header("Retry-After").is_some(), "{reply:?}"),
+            _ => panic!("{reply:?}"),
+        }
+        (reply.status, asked.elapsed())
+    };
+    let asking = async { join_all((0..TENANTS).map(ask)).await };
+    let sampling = async {
+        loop {
+            let count = backends(&superuser).await;
+            assert!(count <= 10, "{count} backends with a budget of 10");
+            sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let replies: Vec<(u16, Duration)> = tokio::select! {
+        replies = asking => replies,
+        () = sampling => unreachable!("it never ends"),
+    };
+    let served = replies.iter().filter(|(status, _)| *status == 200).count();
+    let longest = replies.iter().map(|(_, took)| *took).max().unwrap();
+    assert!(served >= 20, "{served} of {TENANTS} served");
+    // The longest wait for a slot, the opening of a connection and the catalog.
+    assert!(longest < Duration::from_secs(6), "somebody waited {longest:?}");
+}
+
+/// A pool of at most two connections over a server of its own.
+fn pool_of_two(cluster: &Cluster) -> (Pools, Arc<TenantPool>) {
+    let endpoint = Arc::new(cluster.endpoint());
+    let cluster = pool::Cluster::new(
+        "main".parse().unwrap(),
+        (*endpoint).clone(),
+        Credentials::Shared,
+        2,
+        TaskTracker::new(),
+    );
+    let pools = Pools::new();
+    let schema = "public".parse().unwrap();
+    let spec = || Spec {
+        tenant: "dropped".parse().unwrap(),
+        cluster,
+        startup: Startup::new("dropped").search_path([&schema]),
+        schema: schema.clone(),
+        role: None,
+        pool_max: 2,
+        checkout_timeout: Duration::from_secs(5),
+        statement_timeout: Duration::from_secs(5),
+        idle_timeout: Duration::from_secs(60),
+    };
+    let pool = pools.of(&"dropped".parse().unwrap(), 1, spec);
+    (pools, pool)
+}
+
+/// Polls `future` so many times, with time between for what it waits for, and drops it. Whether it was done before.
+async fn polled(future: impl Future, times: usize) -> bool {
+    let mut future = pin!(future);
+    for _ in 0..times {
+        if poll_fn(|context| Poll::Ready(future.as_mut().poll(context)))
+            .await
+            .is_ready()
+        {
+            return true;
+        }
+        sleep(Duration::from_micros(300)).await;
+    }
+    false
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_call_that_is_dropped_at_any_point_leaks_nothing() {
+    let cluster = Cluster::start();
+    let (pools, pool) = pool_of_two(&cluster);
+    let read: Arc<str> = "SELECT $1::text".into();
+    let write: Arc<str> = "SELECT pg_catalog.pg_notify('nobody', $1)".into();
+    let params = [Some("seven".into())];
+    let take = |found: &mut String, row: Row<'_>| {
+        *found = String::from_utf8(row.values().next().flatten().unwrap_or_default().to_vec()).unwrap();
+    };
+    let rows = || Fold::new(String::new(), take);
+    let settings = [("app.one", "two")];
+    let calls = [
+        Call {
+            statement: Step {
+                sql: &read,
+                params: &params,
+            },
+            access: Access::Read { settings: &settings },
+        },
+        Call {
+            statement: Step {
+                sql: &write,
+                params: &params,
+            },
+            access: Access::Transaction(Transaction {
+                writes: true,
+                isolation: None,
+                settings: &settings,
+                before: &[],
+                after: &[],
+                end: End::CommitAfterRows,
+            }),
+        },
+    ];
+    for call in &calls {
+        let mut done = 0;
+        let mut times = 0;
+        // On, until it was done in time so often that there is no further point to drop it at.
+        while done < 10 {
+            // Two at once, so that a lane has somebody else on it.
+            let (one, two) = tokio::join!(
+                polled(pool.run(&pools, call, rows), times),
+                polled(pool.run(&pools, call, rows), times / 2)
+            );
+            done += usize::from(one) + usize::from(two);
+            times += 1;
+            let (_, rows) = pool.run(&pools, &calls[0], rows).await.unwrap();
+            assert_eq!(rows.state, "seven", "after {times} polls");
+        }
+        assert!(times > 3, "it was done at once, which shows nothing");
+    }
+    until(Duration::from_secs(5), "every connection coming back", async || {
+        let state = pool.state();
+        state.held == state.idle && state.held <= 2 && state.waiting == 0
+    })
+    .await;
 }

@@ -97,6 +97,18 @@ impl Cluster {
     pub async fn superuser(&self, database: &str) -> Client {
         connect(self.postgres.socket_dir(), "postgres", database).await
     }
+
+    /// Where its superuser connects to.
+    pub fn endpoint(&self) -> tokio_postgres::Config {
+        let mut config = tokio_postgres::Config::new();
+        let (directory, port) = (self.postgres.socket_dir(), self.postgres.port());
+        config
+            .host_path(directory)
+            .port(port)
+            .user("postgres")
+            .dbname("postgres");
+        config
+    }
 }
 
 /// A connection to an embedded server as `user`.
