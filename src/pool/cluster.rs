@@ -133,7 +133,7 @@ impl Cluster {
             let socket = self.socket().await?;
             wire::startup(socket, startup.login(&self.endpoint))
                 .await
-                .map_err(|error| classify(error.code().cloned(), error))
+                .map_err(|error| self.classify(error.code().cloned(), error))
         };
         let (connection, driver) = within_timeout(connecting).await?;
         self.drive(driver, slot);
@@ -160,7 +160,27 @@ impl Cluster {
             .config(&self.endpoint)
             .connect_raw(socket, NoTls)
             .await
-            .map_err(|error| classify(error.code().cloned(), error))
+            .map_err(|error| self.classify(error.code().cloned(), error))
+    }
+
+    /// Whose fault a refused connection is: the server's state, or this tenant's role and database.
+    fn classify(&self, code: Option<SqlState>, error: impl std::error::Error + Send + Sync + 'static) -> Error {
+        match code {
+            Some(
+                SqlState::INVALID_AUTHORIZATION_SPECIFICATION
+                | SqlState::INVALID_PASSWORD
+                | SqlState::INVALID_CATALOG_NAME
+                | SqlState::INSUFFICIENT_PRIVILEGE
+                | SqlState::INVALID_PARAMETER_VALUE
+                | SqlState::UNDEFINED_OBJECT,
+            ) => Error::Refused(Box::new(error)),
+            // Others have taken what the budget counts on.
+            Some(SqlState::TOO_MANY_CONNECTIONS) => {
+                warn!(cluster = %self.id, %error, "fewer connections than the budget");
+                Error::ClusterSaturated { budget: self.budget() }
+            }
+            _ => Error::ClusterDown(Box::new(error)),
+        }
     }
 
     async fn socket(&self) -> Result<Socket, Error> {
@@ -255,19 +275,4 @@ async fn within_timeout<T>(connecting: impl Future<Output = Result<T, Error>>) -
     timeout(CONNECT_TIMEOUT, connecting)
         .await
         .map_err(|_| Error::ConnectTimeout(CONNECT_TIMEOUT))?
-}
-
-/// Whose fault a refused connection is: the server's state, or this tenant's role and database.
-fn classify(code: Option<SqlState>, error: impl std::error::Error + Send + Sync + 'static) -> Error {
-    match code {
-        Some(
-            SqlState::INVALID_AUTHORIZATION_SPECIFICATION
-            | SqlState::INVALID_PASSWORD
-            | SqlState::INVALID_CATALOG_NAME
-            | SqlState::INSUFFICIENT_PRIVILEGE
-            | SqlState::INVALID_PARAMETER_VALUE
-            | SqlState::UNDEFINED_OBJECT,
-        ) => Error::Refused(Box::new(error)),
-        _ => Error::ClusterDown(Box::new(error)),
-    }
 }

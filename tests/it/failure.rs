@@ -15,7 +15,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixListener};
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::support::{Street, TempDir, make_edge_login, over_url, raw, until};
+use crate::support::{Street, TempDir, connect, make_edge_login, over_url, raw, until};
 
 /// No request may take longer while its database is gone: `checkout_timeout` is 2 s.
 const PROMPT: Duration = Duration::from_secs(3);
@@ -95,6 +95,34 @@ async fn a_cluster_that_stops_and_returns_is_served_again_by_itself() {
         }
     }
     assert!(edge.stop(Duration::from_secs(5)).await);
+}
+
+/// The budget fits `max_connections`, but others have taken what it counts on.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_without_a_connection_left_is_said_to_be_full() {
+    let dir = TempDir::new();
+    let mut options = embedded::Options::new(dir.path().join("pg"));
+    options.durable = false;
+    options.max_connections = 14;
+    let postgres = Postgres::start(options).unwrap();
+    make_edge_login(&postgres).await;
+    let edge = Edge::start(over_url(dir.path(), &postgres, migrate::EDGE_LOGIN, ""))
+        .await
+        .unwrap();
+    let mut others = Vec::new();
+    // Three are for superusers alone, one listens to notifications.
+    for _ in 0..10 {
+        others.push(connect(postgres.socket_dir(), "postgres", "postgres").await);
+    }
+    let request = b"GET /api/mylist HTTP/1.1\r\nHost: cliente.localhost\r\nConnection: close\r\n\r\n";
+    let reply = raw(&edge, request).await;
+    assert_eq!((reply.status, &*reply.code()), (503, "cluster_saturated"), "{reply:?}");
+    assert!(reply.header("Retry-After").is_some(), "{reply:?}");
+    drop(others);
+    until(Duration::from_secs(3), "the service after that", async || {
+        get(&edge).await.0 == 200
+    })
+    .await;
 }
 
 /// Whoever waits for a connection that another request opens is told the same as that one: it is not the budget.
