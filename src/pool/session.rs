@@ -14,7 +14,7 @@ use smallvec::SmallVec;
 use tokio::time::{Instant, timeout};
 use tokio_postgres::error::SqlState;
 
-use crate::wire::{Answer, Batch, CancelKey, Connection, DbError, Replies};
+use crate::wire::{Answer, Batch, CancelKey, Connection, DbError, Replies, Status};
 
 pub use crate::wire::Row;
 
@@ -427,9 +427,9 @@ impl Session {
             }
         }
         let at = preceding + transaction.before.len();
-        let mut steps = outgoing
-            .send(Steps::new(rows, at, at + 1 + transaction.after.len()), patience)
-            .await?;
+        let mut steps = Steps::new(rows, at, at + 1 + transaction.after.len());
+        steps.stays_open = transaction.end == End::CommitAfterRows;
+        let mut steps = outgoing.send(steps, patience).await?;
         if transaction.end == End::CommitAfterRows && !self.is_retired() {
             let commits = steps.error.is_none() && !steps.done.stopped && steps.rows.finish(&steps.done).is_continue();
             let end = if commits { COMMIT } else { ROLLBACK };
@@ -469,7 +469,11 @@ impl Session {
             return Err(Error::Deadline(patience.limit).into());
         };
         match answer {
-            Ok((Answer::Whole(_), mut steps)) => {
+            Ok((Answer::Whole(status), mut steps)) => {
+                if status != Status::Idle && !steps.stays_open {
+                    // Nobody comes into another's transaction.
+                    self.retire();
+                }
                 steps.done.took = sent.took();
                 Ok(steps)
             }
@@ -546,7 +550,9 @@ impl<'s> Outgoing<'s> {
     async fn prepare(mut self, sql: &Arc<str>, patience: Patience<'_>) -> Result<Steps<Ignore>, Unrun> {
         self.statement(sql)?;
         self.batch.sync();
-        self.send(Steps::nothing(), patience).await
+        let mut steps = Steps::nothing();
+        steps.stays_open = true;
+        self.send(steps, patience).await
     }
 
     /// The prepared statement of `sql`, which the batch prepares if the session does not know it.
@@ -596,6 +602,8 @@ struct Steps<R> {
     end: usize,
     /// Which of the descriptions is that of the statement whose rows are wanted.
     main_description: Option<usize>,
+    /// Whether the transaction goes on behind it.
+    stays_open: bool,
     /// The columns of what was prepared.
     descriptions: SmallVec<[Box<[u32]>; 2]>,
     done: Done,
@@ -610,6 +618,7 @@ impl<R: Rows> Steps<R> {
             main,
             end,
             main_description: None,
+            stays_open: false,
             descriptions: SmallVec::new(),
             done: Done::default(),
             error: None,

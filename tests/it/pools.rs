@@ -333,3 +333,31 @@ async fn a_call_that_is_dropped_at_any_point_leaks_nothing() {
     })
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nobody_comes_into_anothers_transaction() {
+    let cluster = Cluster::start();
+    let (pools, pool) = pool_of_two(&cluster);
+    let take = |found: &mut String, row: Row<'_>| {
+        *found = String::from_utf8(row.values().next().flatten().unwrap_or_default().to_vec()).unwrap();
+    };
+    let run = async |sql: &str| {
+        let call = Call {
+            statement: Step {
+                sql: &sql.into(),
+                params: &[],
+            },
+            access: Access::Read { settings: &[] },
+        };
+        let (_, rows) = pool
+            .run(&pools, &call, || Fold::new(String::new(), take))
+            .await
+            .unwrap();
+        rows.state
+    };
+    let who = "SELECT pg_catalog.pg_backend_pid()::text";
+    let first = run(who).await;
+    assert_eq!(run(who).await, first, "an idle connection is used again");
+    run("BEGIN").await;
+    assert_ne!(run(who).await, first, "it is in a transaction");
+}
