@@ -145,9 +145,11 @@ fn reserved<'a>(files: &'a [TenantFile], live: &'a Live) -> Claims<'a> {
 }
 
 fn claims_of(tenant: &Tenant) -> impl Iterator<Item = Claim> {
-    let schema = Claim::Schema(tenant.cluster.clone(), tenant.schema.clone());
-    [Claim::Id(tenant.id.clone()), schema]
+    let schemas = [&tenant.schema].into_iter().chain(&tenant.more_schemas);
+    let schemas = schemas.map(|schema| Claim::Schema(tenant.cluster.clone(), schema.clone()));
+    [Claim::Id(tenant.id.clone())]
         .into_iter()
+        .chain(schemas)
         .chain(tenant.hosts.iter().cloned().map(Claim::Host))
 }
 

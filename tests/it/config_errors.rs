@@ -835,6 +835,24 @@ fn live_tenants_win_every_dispute() {
 }
 
 #[test]
+fn live_tenants_keep_all_their_schemas() {
+    let project = Project::new();
+    let existing = "managed = false\nanonymous_role = \"anyone\"";
+    let two = format!("[tenants.m]\nhosts = [\"m.example.com\"]\nschemas = [\"m1\", \"m2\"]\n{existing}\n");
+    project.tenant("m", &two);
+    let live = project.load().unwrap().tenants;
+    for schema in ["m1", "m2"] {
+        let other = format!("[tenants.a]\nhosts = [\"a.example.com\"]\nschema = \"{schema}\"\n{existing}\n");
+        project.tenant("a", &other);
+        for text in [&*two, "[ten"] {
+            project.tenant("m", text);
+            let config = project.reload(&live).unwrap();
+            assert_eq!(config.tenants, live, "{schema}, {text}");
+        }
+    }
+}
+
+#[test]
 fn live_tenant_that_loses_its_new_host_keeps_the_old_one() {
     // 1. a and b are live. 2. b's file now claims a's host instead of its own, and a new file claims the host b gave up.
     // 3. b's file loses, so b is served on as it was, and the new file loses in turn.
