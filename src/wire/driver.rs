@@ -44,8 +44,12 @@ enum Phase {
     Leaving,
 }
 
-/// What is read at once. Larger messages grow the buffer, which goes back to this size behind them.
+/// What is read at once. Larger messages grow the buffer.
 const BUFFER: usize = 16 << 10;
+
+/// What each buffer has while nothing is in flight: there may be thousands of connections that wait for their tenant's next
+/// request.
+const IDLE_BUFFER: usize = 512;
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
     pub(super) fn new(socket: S, shared: Arc<Shared>, received: BytesMut) -> Self {
@@ -70,7 +74,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
             if self.phase == Phase::Leaving && self.out.is_empty() {
                 return Pin::new(&mut self.socket).poll_shutdown(context).map_err(Error::io);
             }
+            if self.in_flight.is_empty() {
+                self.slim();
+            }
             ready!(self.read(context))?;
+        }
+    }
+
+    /// Gives memory back that the next batch will ask for again.
+    fn slim(&mut self) {
+        for buffer in [&mut self.out, &mut self.received] {
+            if buffer.is_empty() && buffer.capacity() > IDLE_BUFFER {
+                *buffer = BytesMut::new();
+            }
         }
     }
 
@@ -110,7 +126,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
 
     /// Reads once and hands over every message that is whole.
     fn read(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        self.received.reserve(BUFFER);
+        self.received
+            .reserve(if self.in_flight.is_empty() { IDLE_BUFFER } else { BUFFER });
         match ready!(poll_read_buf(Pin::new(&mut self.socket), context, &mut self.received)) {
             Ok(0) => return Poll::Ready(Err(self.ended(Error::Closed))),
             Ok(_) => {}
@@ -143,9 +160,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
             }
         }
         self.received.advance(read);
-        if self.received.is_empty() && self.received.capacity() > 4 * BUFFER {
-            self.received = BytesMut::with_capacity(BUFFER);
-        }
         Ok(())
     }
 
