@@ -378,7 +378,7 @@ fn token(dir: &Path, tenant: &TenantId, role: Option<String>, ttl: Duration) -> 
     };
     let key = match (&tenant.jwt_secret, &config.server.jwt_secret) {
         _ if tenant.jwks.is_some() => {
-            return failed("the tenant's tokens are checked by its jwks_file: sign them where their private key is");
+            return failed("the tenant's tokens are checked by its JWK Set: sign them where their private key is");
         }
         (Some(own), _) => Key::Tenant(own.clone()),
         (None, Some(server)) => Key::Server(server.clone()),

@@ -238,6 +238,9 @@ pub(super) struct Tenant {
     pub(super) jwt_secret_base64: Field<bool>,
     /// File with the keys of this tenant's tokens: a JWK or a JWK Set (RFC 7517).
     pub(super) jwks_file: Field<PathBuf>,
+    /// The keys of this tenant's tokens themselves: a JWK or a JWK Set (RFC 7517), as JSON in quotes. With a secret among
+    /// them only in a file that others cannot read (chmod 640).
+    pub(super) jwks: Field<Secret>,
     /// What the `aud` of a token must hold, if it has one. Default: anything.
     pub(super) jwt_audience: Field<Name>,
     /// Where a token says its role, as JSONPath.

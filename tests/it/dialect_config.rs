@@ -532,6 +532,35 @@ fn a_file_without_a_key_of_use_is_refused() {
 }
 
 #[test]
+fn keys_of_tokens_are_written_out() {
+    let secret = format!(r#"{{"kty":"oct","k":"{KEY_OCTETS}"}}"#);
+    for good in [EC.to_owned(), format!(r#"{{"keys":[{EC},{secret}]}}"#)] {
+        let x = Project::with(&format!("jwks = '{good}'\n")).x();
+        assert_eq!(x.jwks, Some(Jwks::parse(good.as_bytes()).unwrap()));
+        assert_eq!(x.jwt_secret, None);
+    }
+    refuses(
+        "jwks = 'a secret that is long enough for HS256'\n",
+        &["3:8: the text holds no JWK: write {\"keys\": […]} or one key as JSON (RFC 7517)"],
+    );
+    refuses(
+        "jwks = 7\n",
+        &["3:8: a number does not belong here: write a text in quotes"],
+    );
+    refuses(
+        &format!("jwt_secret = \"{KEY}\"\njwks = '{EC}'\n"),
+        &["4:8: `jwks` excludes `jwt_secret`: remove one of them"],
+    );
+    // What is public may be read by everybody; a secret may not.
+    for (key, reports) in [(EC, 0), (&*secret, 1)] {
+        let project = Project::with(&format!("jwks = '{key}'\n"));
+        let file = project.root.join("config/tenants/x.toml");
+        fs::set_permissions(&file, Permissions::from_mode(0o644)).unwrap();
+        assert_eq!(project.report().len(), reports, "{key}");
+    }
+}
+
+#[test]
 fn keys_come_from_one_place() {
     let project = with_jwks(EC);
     let tenant = "[tenants.x]\nhosts = [\"x.example.com\"]\n";
@@ -655,7 +684,7 @@ fn a_public_key_is_no_secret() {
         assert_eq!(
             project.report(),
             [
-                "3:19: this is a key of its own kind and no secret: put a JWK or JWK Set into a file, and write jwks_file"
+                "3:19: this is a key of its own kind and no secret: write a JWK or JWK Set as jwks, or put it into a file and write jwks_file"
             ]
         );
     }

@@ -14,6 +14,7 @@ const MAX_SECRET_FILE_LEN: u64 = 64 << 10;
 /// The ways to name a tenant's own keys, at most one of which may be used.
 pub(super) struct TokenKeys {
     pub(super) jwks_file: Field<PathBuf>,
+    pub(super) jwks: Field<Secret>,
     pub(super) jwt_secret: WrittenSecret,
     pub(super) jwt_secret_base64: Field<bool>,
 }
@@ -22,6 +23,7 @@ impl TokenKeys {
     pub(super) fn resolve(self, around: &Surroundings<'_>, report: &mut Report<'_>) -> (Option<Jwks>, Option<Secret>) {
         let Self {
             jwks_file,
+            jwks,
             jwt_secret,
             jwt_secret_base64,
         } = self;
@@ -29,13 +31,14 @@ impl TokenKeys {
         only_one(
             [
                 ("jwks_file", jwks_file.offset()),
+                ("jwks", jwks.offset()),
                 ("jwt_secret_env", env_offset),
                 ("jwt_secret_file", file_offset),
                 ("jwt_secret", jwt_secret.jwt_secret.offset()),
             ],
             report,
         );
-        let jwks = resolve_jwks(jwks_file, around, report);
+        let jwks = read_jwks(jwks_file, around, report).or_else(|| written_jwks(jwks, report));
         if let (Some(offset), None, None) = (jwt_secret_base64.offset(), env_offset, file_offset) {
             report.error(
                 offset,
@@ -155,7 +158,7 @@ fn decode_base64(text: &[u8]) -> Option<Vec<u8>> {
 }
 
 /// The JWK or JWK Set in a file. Who may read a secret in it is looked at as well.
-fn resolve_jwks(written: Field<PathBuf>, around: &Surroundings<'_>, report: &mut Report<'_>) -> Option<Jwks> {
+fn read_jwks(written: Field<PathBuf>, around: &Surroundings<'_>, report: &mut Report<'_>) -> Option<Jwks> {
     let offset = written.offset()?;
     let path = around.root.join(written.get(report)?);
     let shown = path.display();
@@ -178,6 +181,22 @@ fn resolve_jwks(written: Field<PathBuf>, around: &Surroundings<'_>, report: &mut
     Some(jwks)
 }
 
+/// The JWK or JWK Set that is written out.
+fn written_jwks(written: Field<Secret>, report: &mut Report<'_>) -> Option<Jwks> {
+    let offset = written.offset()?;
+    let text = written.get(report)?;
+    let jwks = Jwks::parse(text.expose()).map_err(|error| report.error(offset, format!("the text {error}")));
+    let jwks = jwks.ok()?;
+    if report.source.world_readable && jwks.holds_secret() {
+        report.error(
+            offset,
+            "a secret stands in a file that everybody on this machine may read: run chmod 640 on the file, or use jwks_file",
+        );
+        return None;
+    }
+    Some(jwks)
+}
+
 fn long_enough(secret: Secret, offset: usize, report: &mut Report<'_>) -> Option<Secret> {
     // A public key that is taken for a secret lets everybody sign who has it.
     let text = secret.expose().trim_ascii();
@@ -188,7 +207,7 @@ fn long_enough(secret: Secret, offset: usize, report: &mut Report<'_>) -> Option
     if text.starts_with(b"-----BEGIN") || is_json("kty") || is_json("keys") {
         report.error(
             offset,
-            "this is a key of its own kind and no secret: put a JWK or JWK Set into a file, and write jwks_file",
+            "this is a key of its own kind and no secret: write a JWK or JWK Set as jwks, or put it into a file and write jwks_file",
         );
         return None;
     }

@@ -75,6 +75,7 @@ pub(in crate::config) fn tenant(
         jwt_secret,
         jwt_secret_base64,
         jwks_file,
+        jwks,
         jwt_audience,
         jwt_role_claim,
         roles,
@@ -187,6 +188,7 @@ pub(in crate::config) fn tenant(
 
     let (jwks, jwt_secret) = TokenKeys {
         jwks_file,
+        jwks,
         jwt_secret: WrittenSecret {
             jwt_secret_env,
             jwt_secret_file,
