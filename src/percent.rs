@@ -1,9 +1,23 @@
-//! Percent-decoding (RFC 3986, section 2.1), once, to UTF-8.
+//! Percent-encoding of UTF-8 and its decoding, once (RFC 3986, section 2.1).
 //!
 //! What a `+` means and what becomes of a `%` without two digits differs between the parts of a URL.
 
 use std::borrow::Cow;
+use std::fmt::Write as _;
 use std::string::FromUtf8Error;
+
+/// Appends `text` with all but unreserved characters (RFC 3986, section 2.3) encoded.
+pub(crate) fn encode(text: &str, out: &mut String) {
+    for byte in text.bytes() {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => out.push(char::from(byte)),
+            _ => {
+                // Writing to a `String` does not fail.
+                let _ = write!(out, "%{byte:02X}");
+            }
+        }
+    }
+}
 
 /// A segment of a path: `+` is a plus. `None` if a `%` has no two digits behind it, or if what comes out is no UTF-8.
 pub(crate) fn decode_segment(text: &str) -> Option<Cow<'_, str>> {

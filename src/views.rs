@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::catalog::{Catalog, Relation, Scope};
 use crate::pages;
 use crate::pages::{Kind, List, Street, TenantLine};
+use crate::percent::decode_query;
 use crate::query::{Plan, Query};
 use crate::tenant::{State, Tenant};
 
@@ -39,28 +40,12 @@ impl PageQuery {
     }
 }
 
-/// Percent-decoding for a search word; what is no UTF-8 is shown as it is.
+/// A search word, decoded; what is no UTF-8 is shown as it is.
 fn decoded(value: &str) -> String {
-    let spaced = value.replace('+', " ");
-    let bytes = spaced.as_bytes();
-    let mut out = Vec::with_capacity(bytes.len());
-    let mut at = 0;
-    while let Some(&byte) = bytes.get(at) {
-        let hex = spaced
-            .get(at + 1..at + 3)
-            .and_then(|hex| u8::from_str_radix(hex, 16).ok());
-        match (byte, hex) {
-            (b'%', Some(value)) => {
-                out.push(value);
-                at += 3;
-            }
-            _ => {
-                out.push(byte);
-                at += 1;
-            }
-        }
+    match decode_query(value) {
+        Ok(text) => text.into_owned(),
+        Err(error) => String::from_utf8_lossy(error.as_bytes()).into_owned(),
     }
-    String::from_utf8_lossy(&out).into_owned()
 }
 
 /// The rows of one page of a list, and one more to tell whether a page follows.

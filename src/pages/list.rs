@@ -5,7 +5,8 @@ use std::fmt::Write as _;
 use askama::Template;
 
 use crate::pages::cell::Cell;
-use crate::pages::{Relation, Scope, finish, push_encoded};
+use crate::pages::{Relation, Scope, finish};
+use crate::percent::encode;
 
 /// A page of one table's rows: `GET /` on a tenant (its `home`) and `GET /{relation}` on any host.
 ///
@@ -141,7 +142,7 @@ impl List<'_> {
         let mut mark = '?';
         for (index, column) in self.columns.iter().filter(|column| column.key).enumerate() {
             href.push_str(if index == 0 { "?order=" } else { "," });
-            push_encoded(&mut href, &quoted(column.name));
+            encode(&quoted(column.name), &mut href);
             href.push_str(".asc");
             mark = '&';
         }
@@ -157,16 +158,16 @@ impl List<'_> {
     fn value_href(&self, row: &[Option<String>], column: &str) -> String {
         let mut href = self.api_href();
         href.push_str("?select=");
-        push_encoded(&mut href, &quoted(column));
+        encode(&quoted(column), &mut href);
         let mut has_key = false;
         for (key, value) in self.columns.iter().zip(row).filter(|(column, _)| column.key) {
             let Some(value) = value else {
                 return self.json_href();
             };
             href.push('&');
-            push_encoded(&mut href, key.name);
+            encode(key.name, &mut href);
             href.push_str("=eq.");
-            push_encoded(&mut href, value);
+            encode(value, &mut href);
             has_key = true;
         }
         if has_key { href } else { self.json_href() }
@@ -174,7 +175,7 @@ impl List<'_> {
 
     fn api_href(&self) -> String {
         let mut href = String::from("/api/");
-        push_encoded(&mut href, self.relation.name);
+        encode(self.relation.name, &mut href);
         href
     }
 }

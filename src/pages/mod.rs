@@ -7,7 +7,6 @@
 //!
 //! The caller serves [`STYLE`] under [`style_path`] and sets the headers.
 
-use std::fmt::Write as _;
 use std::sync::LazyLock;
 
 use askama::Template;
@@ -85,18 +84,6 @@ fn finish(template: &impl Template, capacity: usize) -> String {
         );
     }
     page
-}
-
-/// Appends `text` with everything but RFC 3986's unreserved characters percent-encoded.
-fn push_encoded(target: &mut String, text: &str) {
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            target.push(char::from(byte));
-        } else {
-            // Writing to a `String` cannot fail.
-            let _ = write!(target, "%{byte:02X}");
-        }
-    }
 }
 
 /// The navigation of a page that has none.

@@ -2,7 +2,8 @@
 
 use askama::Template;
 
-use crate::pages::{Relation, finish, push_encoded};
+use crate::pages::{Relation, finish};
+use crate::percent::encode;
 
 /// A page of the tenants, on the operator's own host: `GET /`.
 ///
@@ -112,7 +113,7 @@ impl Street<'_> {
             return String::new();
         }
         let mut search = String::from("q=");
-        push_encoded(&mut search, self.query);
+        encode(self.query, &mut search);
         search.push('&');
         search
     }

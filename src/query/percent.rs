@@ -1,8 +1,8 @@
-//! Percent-encoding of query strings, and what is told of one that cannot be decoded.
+//! Query strings and their parts, percent-encoded, and what is told of one that cannot be decoded.
 
 use std::borrow::Cow;
 
-use crate::percent::decode_query;
+use crate::percent::{decode_query, encode};
 
 use super::Error;
 use super::text::syntax;
@@ -49,20 +49,6 @@ pub fn encoded(name: &str) -> String {
     let mut text = String::new();
     encode(name, &mut text);
     text
-}
-
-/// Percent-encodes all but unreserved characters (RFC 3986, section 2.3).
-fn encode(text: &str, out: &mut String) {
-    use std::fmt::Write as _;
-    for byte in text.bytes() {
-        match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => out.push(char::from(byte)),
-            _ => {
-                // Writing to a `String` does not fail.
-                let _ = write!(out, "%{byte:02X}");
-            }
-        }
-    }
 }
 
 /// A part of a query string, decoded.
