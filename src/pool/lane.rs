@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 use std::time::Duration;
 
 use super::lease::Lease;
+use super::lock;
 
 /// A statement that takes longer, by what was learned of it, is not for a lane.
 const SHORT: Duration = Duration::from_millis(5);
@@ -25,6 +26,10 @@ pub(super) const FULL: Duration = Duration::from_millis(2);
 /// Lanes that one tenant spreads to while each could take more. More backends are slower, not faster, as long as they
 /// wait for the same cores.
 const SPREAD: usize = 4;
+
+/// While requests of the tenant wait for a connection of their own, a lane that is so old takes no more: none goes on for
+/// ever.
+pub(super) const SPAN: Duration = Duration::from_millis(20);
 
 /// Waits behind others are given up after this and twice what was expected: somebody in front takes far longer than
 /// their statement did before.
@@ -57,7 +62,7 @@ pub(super) struct Costs(RwLock<HashMap<Arc<str>, AtomicU32, foldhash::fast::Rand
 impl Lanes {
     /// A place on the lane with the least work, if that is less than `limit`.
     pub(super) fn join(&self, cost: Duration, limit: Duration) -> Option<Place> {
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut open = lock(&self.open);
         let mut least: Option<(Duration, Arc<Lease>)> = None;
         open.retain(|lane| {
             let Some(lane) = lane.upgrade() else {
@@ -77,14 +82,14 @@ impl Lanes {
     /// Makes a lane of `lease`, with a place on it.
     pub(super) fn open(&self, lease: Lease, cost: Duration) -> Place {
         let lease = Arc::new(lease);
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut open = lock(&self.open);
         open.push(Arc::downgrade(&lease));
         Place::new(lease, cost)
     }
 
     /// Whether there are as many as need be.
     pub(super) fn are_spread(&self) -> bool {
-        let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let open = lock(&self.open);
         open.iter().filter(|lane| lane.strong_count() > 0).count() >= SPREAD
     }
 }
@@ -112,6 +117,7 @@ impl Place {
 impl Drop for Place {
     fn drop(&mut self) {
         self.lease.load().subtract(self.cost);
+        self.lease.has_room();
     }
 }
 

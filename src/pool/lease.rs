@@ -8,9 +8,10 @@ use bb8::PooledConnection;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
+use super::call::{Call, Done, Rows};
 use super::error::Error;
 use super::lane::Load;
-use super::session::{Call, Done, Patience, Rows, Session, Unrun};
+use super::session::{Patience, Session, Unrun};
 use super::tenant_pool::{Manager, TenantPool};
 
 /// A connection checked out for one request, or for those that share a lane.
@@ -98,6 +99,11 @@ impl Lease {
     /// The work that is on its way.
     pub(super) fn load(&self) -> &Load {
         &self.load
+    }
+
+    /// A place on it has come free.
+    pub(super) fn has_room(&self) {
+        self.pool.has_room();
     }
 
     /// Whether another may send a batch behind those on their way.

@@ -13,6 +13,7 @@
 //! the server has closed its side, so the number of backends never exceeds the budget.
 
 mod budget;
+mod call;
 mod cluster;
 mod connect;
 mod credentials;
@@ -23,15 +24,15 @@ mod session;
 mod socket;
 mod tenant_pool;
 
+pub use call::{Access, Call, Done, End, Fold, Isolation, Row, Rows, Step, Transaction, Types};
 pub use cluster::{Cluster, ClusterState, Notice};
 pub use connect::Startup;
 pub use credentials::{Credentials, Passwords};
 pub use error::Error;
 pub use lease::Lease;
-pub use session::{Access, Call, Done, End, Fold, Isolation, Row, Rows, Step, Transaction, Types};
 pub use tenant_pool::{PoolState, Spec, TenantPool};
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use dashmap::{DashMap, Entry};
@@ -169,4 +170,9 @@ impl Pools {
             false
         });
     }
+}
+
+/// What is left behind by a panic is not worse than what any error leaves.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -3,22 +3,21 @@
 //! This is the seam to the wire: a [`Call`] goes in, rows come out one by one, and whoever calls knows nothing else of
 //! the driver behind it.
 
-use std::borrow::Cow;
 use std::collections::HashMap;
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use smallvec::SmallVec;
 use tokio::time::{Instant, timeout};
 use tokio_postgres::error::SqlState;
 
-use crate::wire::{Answer, Batch, CancelKey, Connection, DbError, Replies, Status};
+use crate::wire::{Answer, Batch, CancelKey, Connection, DbError, Replies, Row, Status};
 
-pub use crate::wire::Row;
-
+use super::call::{Access, Call, Done, End, Fold, Isolation, Rows, Step, Transaction, Types};
 use super::error::Error;
+use super::lock;
 
 /// Statements kept prepared per connection. Past it the oldest knowledge is worth less than the memory: start over.
 const STATEMENTS_MAX: usize = 128;
@@ -33,169 +32,6 @@ const ROLLBACK: &str = "ROLLBACK; RESET ROLE; RESET ALL";
 
 /// What a transaction that is undone would have failed at, had it been committed.
 const CHECK: &str = "SET CONSTRAINTS ALL IMMEDIATE";
-
-/// A statement and its parameters.
-#[derive(Clone, Copy, Debug)]
-pub struct Step<'a> {
-    /// The text, with `$1` … for the parameters. Prepared once per connection, so that it should be one of few.
-    pub sql: &'a Arc<str>,
-    /// The parameters in Postgres' text format; the server infers their types as for literals.
-    pub params: &'a [Option<Cow<'a, str>>],
-}
-
-/// What runs for one request.
-#[derive(Debug)]
-pub struct Call<'a> {
-    /// The statement whose rows are wanted.
-    pub statement: Step<'a>,
-    /// How it runs.
-    pub access: Access<'a>,
-}
-
-impl Call<'_> {
-    /// Whether it changes nothing, so that it may run twice.
-    pub(super) fn only_reads(&self) -> bool {
-        match &self.access {
-            Access::Read { .. } => true,
-            Access::Transaction(transaction) => !transaction.writes,
-        }
-    }
-
-    /// Whether it leaves as one batch, whatever comes of it, so that others may run before and behind it on the same
-    /// connection.
-    pub(super) fn is_one_batch(&self) -> bool {
-        match &self.access {
-            Access::Read { .. } => true,
-            Access::Transaction(transaction) => !transaction.writes && transaction.end == End::Commit,
-        }
-    }
-
-    fn settings(&self) -> &[(&str, &str)] {
-        match &self.access {
-            Access::Read { settings } => settings,
-            Access::Transaction(transaction) => transaction.settings,
-        }
-    }
-}
-
-/// How a statement runs.
-#[derive(Clone, Copy, Debug)]
-pub enum Access<'a> {
-    /// By itself and read-only: a tenant's connections are opened with `default_transaction_read_only = on`. For what runs
-    /// no code of the tenant's own; nothing is reset after it.
-    Read {
-        /// Settings that hold for it alone: `set_config(name, value, true)`, in this order. They and the statement are one
-        /// transaction, because nothing parts them (manual, 55.2.3.3).
-        settings: &'a [(&'a str, &'a str)],
-    },
-    /// In a transaction of its own.
-    Transaction(Transaction<'a>),
-}
-
-/// A transaction around a statement. All of it leaves in one go, but for a write that is new to the
-/// connection.
-#[derive(Clone, Copy, Debug)]
-pub struct Transaction<'a> {
-    /// Whether it may write.
-    pub writes: bool,
-    /// Its isolation level, if it is not the server's default.
-    pub isolation: Option<Isolation>,
-    /// Settings that hold for this transaction alone: `set_config(name, value, true)`, in this order.
-    pub settings: &'a [(&'a str, &'a str)],
-    /// What runs before the statement, in this order; its rows are not looked at.
-    pub before: &'a [Step<'a>],
-    /// What runs after it, each for one row of text.
-    pub after: &'a [Step<'a>],
-    /// How it ends.
-    pub end: End,
-}
-
-/// A transaction's isolation level (manual, 13.2).
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Isolation {
-    /// Each statement sees what was committed before it.
-    ReadCommitted,
-    /// All statements see what was committed before the first.
-    RepeatableRead,
-    /// As if no other transaction ran at the same time.
-    Serializable,
-}
-
-/// How a transaction ends.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum End {
-    /// `COMMIT` leaves with the rest: one round trip.
-    Commit,
-    /// It commits once the last row was taken, unless [`Rows::finish`] says no: one round trip more.
-    CommitAfterRows,
-    /// It is undone, deferred constraints having been checked.
-    Rollback,
-}
-
-/// Who takes the rows of a statement.
-pub trait Rows: Send + 'static {
-    /// Is told the types of the columns before the first row; to break is to want none. What writes has not run then.
-    fn columns(&mut self, _types: Types<'_>) -> ControlFlow<()> {
-        ControlFlow::Continue(())
-    }
-
-    /// Takes one row; to break is to want no more of them.
-    fn row(&mut self, row: Row<'_>) -> ControlFlow<()>;
-
-    /// Is told that there are no more; to break is to have the transaction undone, if it ends with
-    /// [`End::CommitAfterRows`].
-    fn finish(&mut self, _done: &Done) -> ControlFlow<()> {
-        ControlFlow::Continue(())
-    }
-}
-
-/// Takes all rows into a state, by a function.
-#[derive(Debug)]
-pub struct Fold<T, F> {
-    /// What the rows came to.
-    pub state: T,
-    take: F,
-}
-
-impl<T, F: FnMut(&mut T, Row<'_>)> Fold<T, F> {
-    /// No row yet.
-    pub fn new(state: T, take: F) -> Self {
-        Self { state, take }
-    }
-}
-
-impl<T: Send + 'static, F: FnMut(&mut T, Row<'_>) + Send + 'static> Rows for Fold<T, F> {
-    fn row(&mut self, row: Row<'_>) -> ControlFlow<()> {
-        (self.take)(&mut self.state, row);
-        ControlFlow::Continue(())
-    }
-}
-
-/// What a statement came to.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub struct Done {
-    /// Rows that it read or changed, as Postgres counts them.
-    pub affected: u64,
-    /// Whether the caller stopped taking rows; then nothing was committed, unless the commit was pipelined.
-    pub stopped: bool,
-    /// The first row of each statement that ran after it.
-    pub after: Vec<Vec<Option<String>>>,
-    /// How long it waited for a connection.
-    pub waited: Duration,
-    /// For how long the connection worked on it.
-    pub took: Duration,
-}
-
-/// The types of a statement's columns, as Postgres described them when it was prepared.
-#[derive(Clone, Copy, Debug)]
-pub struct Types<'a>(&'a [u32]);
-
-impl Types<'_> {
-    /// Their OIDs in column order; for a domain that of the type below it.
-    pub fn oids(self) -> impl Iterator<Item = u32> {
-        self.0.iter().copied()
-    }
-}
 
 /// Why a call has no result.
 #[derive(Debug)]
@@ -216,9 +52,9 @@ impl From<Error> for Unrun {
 #[derive(Clone, Copy)]
 pub(super) struct Patience<'a> {
     /// Behind others it is taken back after this time; not at all if there is none.
-    pub(super) behind_others: Option<Duration>,
+    behind_others: Option<Duration>,
     /// Is told once it takes that long itself.
-    pub(super) is_long: &'a (dyn Fn() + Sync),
+    is_long: &'a (dyn Fn() + Sync),
     /// After this it is given up.
     limit: Duration,
 }
@@ -335,7 +171,7 @@ impl Session {
         rows: R,
         patience: Patience<'_>,
     ) -> Result<(Done, R), Unrun> {
-        let limit = statement_timeout(call.settings()).unwrap_or(self.statement_timeout);
+        let limit = call.statement_timeout().unwrap_or(self.statement_timeout);
         let patience = Patience {
             limit: limit.saturating_add(DEADLINE_SLACK),
             ..patience
@@ -356,12 +192,6 @@ impl Session {
 
     /// Runs `call`, all of it or up to its first error.
     async fn run_once<R: Rows>(&self, call: &Call<'_>, mut rows: R, patience: Patience<'_>) -> Result<Steps<R>, Unrun> {
-        let known = lock(&self.statements).known.get(call.statement.sql).cloned();
-        if let Some(types) = known.as_ref().and_then(|statement| statement.types.get())
-            && rows.columns(Types(types)).is_break()
-        {
-            return Ok(Steps::unfit(rows));
-        }
         match &call.access {
             Access::Read { settings } => {
                 let mut outgoing = Outgoing::new(self);
@@ -369,7 +199,9 @@ impl Session {
                 if main > 0 {
                     outgoing.configure(settings)?;
                 }
-                outgoing.execute_main(&call.statement)?;
+                if outgoing.execute_main(&call.statement, &mut rows)?.is_break() {
+                    return Ok(Steps::unfit(rows));
+                }
                 outgoing.batch.sync();
                 outgoing.send(Steps::new(rows, main, main + 1), patience).await
             }
@@ -395,17 +227,9 @@ impl Session {
             // It must not run before its columns are known to fit. It is prepared as the role that it will run as, which
             // may see schemas that the connection's does not.
             let opened = outgoing.prepare(main.sql, patience).await?;
-            let fits = opened.error.is_none() && {
-                let types = lock(&self.statements).known.get(main.sql).cloned();
-                let types = types.as_ref().and_then(|statement| statement.types.get());
-                rows.columns(Types(types.map_or(&[], |types| types))).is_continue()
-            };
-            if !fits {
+            if let Some(error) = opened.error {
                 self.end(ROLLBACK, None, patience).await?;
-                return Ok(match opened.error {
-                    Some(error) => Steps::failed(rows, error),
-                    None => Steps::unfit(rows),
-                });
+                return Ok(Steps::failed(rows, error));
             }
             outgoing = Outgoing::new(self);
             preceding = 0;
@@ -413,7 +237,13 @@ impl Session {
         for step in transaction.before {
             outgoing.execute(step)?;
         }
-        outgoing.execute_main(main)?;
+        if outgoing.execute_main(main, &mut rows)?.is_break() {
+            let begun = preceding == 0;
+            if begun {
+                self.end(ROLLBACK, None, patience).await?;
+            }
+            return Ok(Steps::unfit(rows));
+        }
         for step in transaction.after {
             outgoing.execute(step)?;
         }
@@ -526,11 +356,12 @@ impl<'s> Outgoing<'s> {
         }
     }
 
-    fn execute(&mut self, step: &Step<'_>) -> Result<(), Error> {
+    fn execute(&mut self, step: &Step<'_>) -> Result<Arc<Statement>, Error> {
         let statement = self.statement(step.sql)?;
         self.batch
             .execute(&statement.name, step.params.iter().map(Option::as_deref))
-            .map_err(Error::lost)
+            .map_err(Error::lost)?;
+        Ok(statement)
     }
 
     fn configure(&mut self, settings: &[(&str, &str)]) -> Result<(), Error> {
@@ -539,11 +370,15 @@ impl<'s> Outgoing<'s> {
         self.batch.execute(&statement.name, params).map_err(Error::lost)
     }
 
-    fn execute_main(&mut self, step: &Step<'_>) -> Result<(), Error> {
+    /// The statement whose rows are wanted. Breaks if its columns are known, and not those that `rows` takes.
+    fn execute_main(&mut self, step: &Step<'_>, rows: &mut impl Rows) -> Result<ControlFlow<()>, Error> {
         let before = self.fresh.len();
-        self.execute(step)?;
+        let statement = self.execute(step)?;
         self.main = (self.fresh.len() > before).then_some(before);
-        Ok(())
+        Ok(match statement.types.get() {
+            Some(types) => rows.columns(Types(types)),
+            None => ControlFlow::Continue(()),
+        })
     }
 
     /// Sends what there is so far, with `sql` to be prepared behind it.
@@ -644,6 +479,11 @@ impl<R: Rows> Steps<R> {
         self.at > self.main
     }
 
+    /// Whether one of those behind it runs, and has had no row.
+    fn wants_first_row(&self) -> bool {
+        self.ran() && self.at < self.end && self.done.after.len() < self.at - self.main
+    }
+
     fn outcome(self) -> Result<(Done, R), Error> {
         match self.error {
             Some(error) => Err(Error::Database(Box::new(error))),
@@ -674,7 +514,7 @@ impl<R: Rows> Replies for Steps<R> {
                 self.done.stopped = true;
                 return ControlFlow::Break(());
             }
-        } else if self.ran() && self.at < self.end && self.done.after.len() < self.at - self.main {
+        } else if self.wants_first_row() {
             self.done.after.push(texts(row));
         }
         ControlFlow::Continue(())
@@ -683,7 +523,7 @@ impl<R: Rows> Replies for Steps<R> {
     fn complete(&mut self, affected: u64) {
         if self.at == self.main {
             self.done.affected = affected;
-        } else if self.ran() && self.at < self.end && self.done.after.len() < self.at - self.main {
+        } else if self.wants_first_row() {
             self.done.after.push(Vec::new());
         }
         self.at += 1;
@@ -708,10 +548,6 @@ impl Rows for Ignore {
     fn row(&mut self, _: Row<'_>) -> ControlFlow<()> {
         ControlFlow::Continue(())
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The statement that sets so many settings. Most requests set as many as others did.
@@ -739,31 +575,6 @@ fn is_outdated(error: &DbError) -> bool {
         _ => false,
     };
     of_statement && error.context().is_none()
-}
-
-/// The `statement_timeout` that holds in a transaction with these settings, if they say one: without a unit in milliseconds,
-/// and 0 for none (manual, 19.1.1 and 19.11.1).
-fn statement_timeout(settings: &[(&str, &str)]) -> Option<Duration> {
-    let set = settings
-        .iter()
-        .rev()
-        .find(|(name, _)| name.eq_ignore_ascii_case("statement_timeout"));
-    let text = set?.1.trim();
-    let (number, unit) = text.split_at(text.find(|c: char| c.is_ascii_alphabetic()).unwrap_or(text.len()));
-    let seconds = match unit {
-        "us" => 1e-6,
-        "" | "ms" => 1e-3,
-        "s" => 1.0,
-        "min" => 60.0,
-        "h" => 3600.0,
-        "d" => 86400.0,
-        _ => return None,
-    };
-    let seconds = number.trim().parse::<f64>().ok()? * seconds;
-    match Duration::try_from_secs_f64(seconds) {
-        Ok(Duration::ZERO) => Some(Duration::MAX),
-        limit => limit.ok(),
-    }
 }
 
 /// How a transaction begins.

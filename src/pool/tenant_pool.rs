@@ -16,12 +16,13 @@ use crate::types::SchemaName;
 use crate::types::TenantId;
 
 use super::budget::{Holder, Slot};
+use super::call::{Call, Done, Rows};
 use super::cluster::Cluster;
 use super::connect::Startup;
 use super::error::Error;
-use super::lane::{BUSY, Costs, FULL, Lanes, Place};
+use super::lane::{BUSY, Costs, FULL, Lanes, Place, SPAN};
 use super::lease::Lease;
-use super::session::{Call, Done, Patience, Rows, Session, Unrun};
+use super::session::{Patience, Session, Unrun};
 use super::{LOOK_AROUND, Pools};
 
 /// A connection is not kept for ever: server memory grows with the catalog entries it has touched.
@@ -145,9 +146,10 @@ impl TenantPool {
 
     /// Runs `call` on a connection of the tenant and hands its rows over, in server order, until they break. What
     /// `rows` made comes back with what it has taken. What only reads is run once more, with new rows, if its connection
-    /// is lost.
+    /// is lost. `waited` is told of each wait for a connection.
     ///
-    /// Dropping the future stops the statement and closes its connection.
+    /// Dropping the future stops the statement and closes its connection, but for one on a lane that others use: that goes
+    /// on, and what it answers is passed over.
     ///
     /// # Errors
     ///
@@ -158,9 +160,12 @@ impl TenantPool {
         pools: &Pools,
         call: &Call<'_>,
         rows: impl Fn() -> R,
+        waited: impl Fn(Duration),
     ) -> Result<(Done, R), Error> {
-        match self.run_once(pools, call, &rows).await {
-            Err(error) if error.is_of_connection() && call.only_reads() => self.run_once(pools, call, &rows).await,
+        match self.run_once(pools, call, &rows, &waited).await {
+            Err(error) if error.is_of_connection() && call.only_reads() => {
+                self.run_once(pools, call, &rows, &waited).await
+            }
             result => result,
         }
     }
@@ -170,43 +175,58 @@ impl TenantPool {
         pools: &Pools,
         call: &Call<'_>,
         rows: &impl Fn() -> R,
+        waited: &impl Fn(Duration),
     ) -> Result<(Done, R), Error> {
-        let asked = Instant::now();
-        let sql = call.statement.sql;
-        let cost = if call.is_one_batch() {
-            self.costs.short(sql)
+        let learns = call.is_one_batch();
+        let cost = if learns {
+            self.costs.short(call.statement.sql)
         } else {
             None
         };
-        if let Some(cost) = cost {
-            let place = self.place(pools, cost).await?;
-            let waited = asked.elapsed();
-            let is_long = || self.costs.learn_long(sql);
-            let patience = Patience::new(Some(place.patience()), &is_long);
-            let ran = place.lease().run_among_others(call, rows(), patience).await;
-            drop(place);
-            if self.seeking.load(Ordering::Relaxed) > 0 {
-                self.room.notify_one();
-            }
-            match ran {
-                Ok((done, rows)) => {
-                    self.costs.learn(sql, done.took);
-                    return Ok((Done { waited, ..done }, rows));
-                }
-                Err(Unrun::Failed(error)) => return Err(error),
-                // Somebody in front is long: a connection of its own.
-                Err(Unrun::Moved) => {}
-            }
+        let ran = match cost {
+            Some(cost) => self.run_on_lane(pools, call, cost, rows(), waited).await,
+            None => Err(Unrun::Moved),
+        };
+        let ran = match ran {
+            Err(Unrun::Moved) => self.run_alone(pools, call, rows(), waited).await,
+            Err(Unrun::Failed(error)) => Err(error),
+            Ok(ran) => Ok(ran),
+        };
+        if let (true, Ok((done, _))) = (learns, &ran) {
+            self.costs.learn(call.statement.sql, done.took);
         }
+        ran
+    }
+
+    async fn run_on_lane<R: Rows>(
+        self: &Arc<Self>,
+        pools: &Pools,
+        call: &Call<'_>,
+        cost: Duration,
+        rows: R,
+        waited: &impl Fn(Duration),
+    ) -> Result<(Done, R), Unrun> {
+        let asked = Instant::now();
+        let place = self.place(pools, cost).await?;
+        waited(asked.elapsed());
+        let is_long = || self.costs.learn_long(call.statement.sql);
+        let patience = Patience::new(Some(place.patience()), &is_long);
+        place.lease().run_among_others(call, rows, patience).await
+    }
+
+    async fn run_alone<R: Rows>(
+        self: &Arc<Self>,
+        pools: &Pools,
+        call: &Call<'_>,
+        rows: R,
+        waited: &impl Fn(Duration),
+    ) -> Result<(Done, R), Error> {
+        let asked = Instant::now();
         let mut lease = self.checkout(pools).await?;
-        let waited = asked.elapsed();
-        let ran = lease.run(call, rows()).await;
+        waited(asked.elapsed());
+        let ran = lease.run(call, rows).await;
         lease.finish();
-        let (done, rows) = ran?;
-        if call.is_one_batch() {
-            self.costs.learn(sql, done.took);
-        }
-        Ok((Done { waited, ..done }, rows))
+        ran
     }
 
     /// A place on a lane for a batch that costs this much: on one that is not busy, on one that is opened for it, or on the
@@ -424,10 +444,16 @@ impl TenantPool {
         self.returned.notify_one();
     }
 
+    /// A place on a lane has come free.
+    pub(super) fn has_room(&self) {
+        if self.seeking.load(Ordering::Relaxed) > 0 {
+            self.room.notify_one();
+        }
+    }
+
     /// Whether a connection in use can serve more than those who use it.
     pub(super) fn takes_more(&self, session: &Session, in_use: Duration) -> bool {
-        // While requests wait for a connection of their own, no lane goes on for ever.
-        let rotates = in_use >= QUIET && self.queued.load(Ordering::Relaxed) > 0;
+        let rotates = in_use >= SPAN && self.queued.load(Ordering::Relaxed) > 0;
         let slots = self.spec.cluster.slots();
         session.is_usable() && !self.is_closed() && !rotates && !slots.would_take_back(&self.holder, session.age())
     }

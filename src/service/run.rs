@@ -101,13 +101,13 @@ impl Service {
             statement: job.statement,
             access,
         };
-        let result = runner.tenant.pool(&self.pools).run(&self.pools, &call, rows).await;
-        let (done, rows) = result.map_err(|source| Error::Pool {
+        let pool = runner.tenant.pool(&self.pools);
+        let waited = |time| self.metrics.checkout(time);
+        let result = pool.run(&self.pools, &call, rows, waited).await;
+        result.map_err(|source| Error::Pool {
             source,
             authenticated: runner.caller.role != runner.tenant.anonymous_role(),
-        })?;
-        self.metrics.checkout(done.waited);
-        Ok((done, rows))
+        })
     }
 
     /// Runs a plan of the data API.

@@ -377,17 +377,17 @@ impl Tenant {
             },
             access: Access::Read { settings: &[] },
         };
-        let mut lease = self.pool(pools).checkout(pools).await?;
-        let qualifier = (at > 0).then(|| schema.quoted().to_string());
-        let loading = Fold::new(None, move |loaded, row: Row<'_>| {
-            let values: Vec<_> = row
-                .values()
-                .map(|value| value.and_then(|v| std::str::from_utf8(v).ok()))
-                .collect();
-            *loaded = Some(Loaded::from_row(&values, qualifier.as_deref()));
-        });
-        let (_, loading) = lease.run(&call, loading).await?;
-        lease.finish();
+        let loading = || {
+            let qualifier = (at > 0).then(|| schema.quoted().to_string());
+            Fold::new(None, move |loaded, row: Row<'_>| {
+                let values: Vec<_> = row
+                    .values()
+                    .map(|value| value.and_then(|v| std::str::from_utf8(v).ok()))
+                    .collect();
+                *loaded = Some(Loaded::from_row(&values, qualifier.as_deref()));
+            })
+        };
+        let (_, loading) = self.pool(pools).run(pools, &call, loading, |_| {}).await?;
         let loaded = loading.state.transpose()?.unwrap_or_default();
         let (catalog, number) = store.intern(loaded.catalog);
         Ok(Structure {

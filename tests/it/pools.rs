@@ -317,12 +317,12 @@ async fn a_call_that_is_dropped_at_any_point_leaks_nothing() {
         while done < 10 {
             // Two at once, so that a lane has somebody else on it.
             let (one, two) = tokio::join!(
-                polled(pool.run(&pools, call, rows), times),
-                polled(pool.run(&pools, call, rows), times / 2)
+                polled(pool.run(&pools, call, rows, |_| {}), times),
+                polled(pool.run(&pools, call, rows, |_| {}), times / 2)
             );
             done += usize::from(one) + usize::from(two);
             times += 1;
-            let (_, rows) = pool.run(&pools, &calls[0], rows).await.unwrap();
+            let (_, rows) = pool.run(&pools, &calls[0], rows, |_| {}).await.unwrap();
             assert_eq!(rows.state, "seven", "after {times} polls");
         }
         assert!(times > 3, "it was done at once, which shows nothing");
@@ -350,7 +350,7 @@ async fn nobody_comes_into_anothers_transaction() {
             access: Access::Read { settings: &[] },
         };
         let (_, rows) = pool
-            .run(&pools, &call, || Fold::new(String::new(), take))
+            .run(&pools, &call, || Fold::new(String::new(), take), |_| {})
             .await
             .unwrap();
         rows.state
