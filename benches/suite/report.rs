@@ -45,18 +45,10 @@ impl Report {
         let load = machine::load().unwrap_or_default();
         self.say(&format!("\n{name} (load {load})"))?;
         for cell in cells {
-            let Latency { p50, p99, p999, .. } = cell.latency;
-            let mut line = format!(
-                "{:22} {:>8} {:>17} {p50:>8.2} {p99:>8.2} {p999:>8.2} {:>8} {:>9} {:>7} {:>7} {:>8}",
-                cell.way.name(),
-                thousands(cell.speed()),
-                spread(&cell.per_second),
-                figure(cell.server_us),
-                figure(cell.postgres_us),
-                figure(cell.load_us),
-                figure(cell.memory.map(|bytes| bytes as f64 / 1e6)),
-                cell.backends,
-            );
+            let mut line = format!("{:22} {:>8}", cell.way.name(), thousands(cell.speed()));
+            for (figure, width) in figures(cell).iter().zip([17, 8, 8, 8, 8, 9, 7, 7, 8]) {
+                write!(line, " {figure:>width$}")?;
+            }
             if cell.failed + cell.wrong > 0 {
                 write!(
                     line,
@@ -145,19 +137,8 @@ fn markdown(results: &Results) -> Result<String> {
     for cells in results.cells.chunk_by(|a, b| a.set == b.set) {
         writeln!(text, "\n| {} | {TABLE_HEAD}", cells[0].set)?;
         for cell in cells {
-            let Latency { p50, p99, p999, .. } = cell.latency;
-            writeln!(
-                text,
-                "| {} | **{}** | {} | {p50:.2} | {p99:.2} | {p999:.2} | {} | {} | {} | {} | {} |",
-                cell.way.name(),
-                thousands(cell.speed()),
-                spread(&cell.per_second),
-                figure(cell.server_us),
-                figure(cell.postgres_us),
-                figure(cell.load_us),
-                figure(cell.memory.map(|bytes| bytes as f64 / 1e6)),
-                cell.backends,
-            )?;
+            let (way, speed) = (cell.way.name(), thousands(cell.speed()));
+            writeln!(text, "| {way} | **{speed}** | {} |", figures(cell).join(" | "))?;
         }
     }
     let failures = results.cells.iter().filter(|cell| cell.failed > 0);
@@ -239,6 +220,24 @@ pub(crate) fn thousands(number: f64) -> String {
         text.push(digit);
     }
     text
+}
+
+/// What is told of a cell behind its speed, in this order: the spread of that, the percentiles of latency, the CPU of
+/// server, Postgres and load, the server's memory, and the backends.
+fn figures(cell: &Cell) -> [String; 9] {
+    let Latency { p50, p99, p999, .. } = cell.latency;
+    let milliseconds = |latency: f64| format!("{latency:.2}");
+    [
+        spread(&cell.per_second),
+        milliseconds(p50),
+        milliseconds(p99),
+        milliseconds(p999),
+        figure(cell.server_us),
+        figure(cell.postgres_us),
+        figure(cell.load_us),
+        figure(cell.memory.map(|bytes| bytes as f64 / 1e6)),
+        cell.backends.to_string(),
+    ]
 }
 
 fn spread(values: &[f64]) -> String {

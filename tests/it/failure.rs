@@ -20,6 +20,8 @@ use crate::support::{Street, TempDir, connect, make_edge_login, over_url, raw, u
 /// No request may take longer while its database is gone: `checkout_timeout` is 2 s.
 const PROMPT: Duration = Duration::from_secs(3);
 
+const REQUEST: &[u8] = b"GET /api/mylist HTTP/1.1\r\nHost: cliente.localhost\r\nConnection: close\r\n\r\n";
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn terminated_backends_cost_their_requests_and_no_more() {
     let street = Street::example().await;
@@ -73,10 +75,7 @@ async fn terminate(superuser: &tokio_postgres::Client) {
 async fn a_cluster_that_stops_and_returns_is_served_again_by_itself() {
     let dir = TempDir::new();
     let mut postgres = start(dir.path());
-    make_edge_login(&postgres).await;
-    let edge = Edge::start(over_url(dir.path(), &postgres, migrate::EDGE_LOGIN, ""))
-        .await
-        .unwrap();
+    let edge = edge_over(dir.path(), &postgres).await;
     assert_eq!(get(&edge).await.0, 200);
     for round in 0..2 {
         postgres.stop();
@@ -105,17 +104,13 @@ async fn a_server_without_a_connection_left_is_said_to_be_full() {
     options.durable = false;
     options.max_connections = 14;
     let postgres = Postgres::start(options).unwrap();
-    make_edge_login(&postgres).await;
-    let edge = Edge::start(over_url(dir.path(), &postgres, migrate::EDGE_LOGIN, ""))
-        .await
-        .unwrap();
+    let edge = edge_over(dir.path(), &postgres).await;
     let mut others = Vec::new();
     // Three are for superusers alone, one listens to notifications.
     for _ in 0..10 {
         others.push(connect(postgres.socket_dir(), "postgres", "postgres").await);
     }
-    let request = b"GET /api/mylist HTTP/1.1\r\nHost: cliente.localhost\r\nConnection: close\r\n\r\n";
-    let reply = raw(&edge, request).await;
+    let reply = raw(&edge, REQUEST).await;
     assert_eq!((reply.status, &*reply.code()), (503, "cluster_saturated"), "{reply:?}");
     assert!(reply.header("Retry-After").is_some(), "{reply:?}");
     drop(others);
@@ -130,10 +125,7 @@ async fn a_server_without_a_connection_left_is_said_to_be_full() {
 async fn a_cluster_that_accepts_and_says_nothing_is_down() {
     let dir = TempDir::new();
     let mut postgres = start(dir.path());
-    make_edge_login(&postgres).await;
-    let edge = Edge::start(over_url(dir.path(), &postgres, migrate::EDGE_LOGIN, ""))
-        .await
-        .unwrap();
+    let edge = edge_over(dir.path(), &postgres).await;
     assert_eq!(get(&edge).await.0, 200);
     let socket = postgres.socket_dir().join(format!(".s.PGSQL.{}", postgres.port()));
     postgres.stop();
@@ -144,8 +136,7 @@ async fn a_cluster_that_accepts_and_says_nothing_is_down() {
             held.push(silent.accept().await.unwrap());
         }
     };
-    let request = b"GET /api/mylist HTTP/1.1\r\nHost: cliente.localhost\r\nConnection: close\r\n\r\n";
-    let requests = join_all((0..6).map(|_| timeout(Duration::from_secs(8), raw(&edge, request))));
+    let requests = join_all((0..6).map(|_| timeout(Duration::from_secs(8), raw(&edge, REQUEST))));
     let replies = tokio::select! {
         replies = requests => replies,
         () = silence => unreachable!("it never ends"),
@@ -208,12 +199,19 @@ fn start(dir: &Path) -> Postgres {
     Postgres::start(options).unwrap()
 }
 
+/// An edge over it, with the example's tenants.
+async fn edge_over(dir: &Path, postgres: &Postgres) -> Edge {
+    make_edge_login(postgres).await;
+    Edge::start(over_url(dir, postgres, migrate::EDGE_LOGIN, ""))
+        .await
+        .unwrap()
+}
+
 /// The status and the head of an answer.
 async fn get(edge: &Edge) -> (u16, String) {
     let asking = async {
         let mut stream = TcpStream::connect(edge.address()).await.unwrap();
-        let request = b"GET /api/mylist HTTP/1.1\r\nHost: cliente.localhost\r\nConnection: close\r\n\r\n";
-        stream.write_all(request).await.unwrap();
+        stream.write_all(REQUEST).await.unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).await.unwrap();
         answer
