@@ -1,7 +1,8 @@
 //! A cluster's budget of connections: how many there may be, and whose turn it is.
 //!
-//! A free slot goes to whoever waits and holds least; among equals to who waits longest. So a tenant with many requests
-//! waits behind one that has no connection, however long its own line is. While nobody waits, one tenant may have all.
+//! A free slot goes to whoever waits and holds least for its weight; among equals to who waits longest. So a tenant with
+//! many requests waits behind one that has no connection, however long its own line is. While nobody waits, one tenant
+//! may have all. Who holds less than is kept for it comes before all others, and nothing of that is taken from it.
 //!
 //! What is in use comes back in two ways, both only while somebody waits and only as often as needed: a tenant that holds
 //! more than its share gives a connection up when it is done with it; and if there are more tenants at work than slots,
@@ -9,6 +10,7 @@
 
 use std::collections::VecDeque;
 use std::fmt;
+use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -43,6 +45,8 @@ struct State {
     joined: u64,
     /// Holders that hold something or wait.
     active: u32,
+    /// The sum of their weights.
+    weight: u32,
     /// Connections that are closing for those in line.
     leaving: u32,
     next_turn: Option<Instant>,
@@ -55,11 +59,19 @@ struct Waiter {
 }
 
 /// What one tenant has of a budget.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Holder {
     // Both change under the budget's lock only.
     held: AtomicU32,
     waiting: AtomicU32,
+    weight: u32,
+    kept: u32,
+}
+
+impl Default for Holder {
+    fn default() -> Self {
+        Self::new(NonZeroU32::MIN, 0)
+    }
 }
 
 /// One permitted connection. Owned by the task that drives the socket, and given back when that is closed.
@@ -168,31 +180,32 @@ impl Budget {
         }
     }
 
-    /// Whether a tenant holds more than there are slots for each tenant at work.
+    /// Whether a tenant holds more than its share of the slots.
     pub(super) fn has_surplus(&self, holder: &Holder) -> bool {
-        holder.held() > self.share(&self.lock())
+        holder.held() > self.share(&self.lock(), holder)
     }
 
     fn wants(&self, state: &State, holder: &Holder, age: Duration) -> Option<Reason> {
-        if state.line.len() <= state.leaving as usize {
+        let held = holder.held();
+        if state.line.len() <= state.leaving as usize || held <= holder.kept {
             return None;
         }
         let others = state.line.iter().map(|waiter| &waiter.holder);
-        let least = others
+        let next = others
             .filter(|other| !std::ptr::eq(&raw const ***other, holder))
-            .map(|other| other.held())
-            .min()?;
-        let held = holder.held();
-        if held > self.share(state) && least + 1 < held {
+            .min_by_key(|other| other.rank())?;
+        let leaves_it_ahead = next.fullness(next.held() + 1) <= holder.fullness(held - 1);
+        if next.lacks() || held > self.share(state, holder) && leaves_it_ahead {
             return Some(Reason::Surplus);
         }
         let is_turn = state.next_turn.is_none_or(|turn| Instant::now() >= turn);
-        (least == 0 && state.active > self.size && age >= SLICE && is_turn).then_some(Reason::Turn)
+        (next.held() == 0 && state.active > self.size && age >= SLICE && is_turn).then_some(Reason::Turn)
     }
 
-    /// What each tenant at work may hold while others wait.
-    fn share(&self, state: &State) -> u32 {
-        (self.size / state.active.max(1)).max(1)
+    /// What a tenant may hold while others wait.
+    fn share(&self, state: &State, holder: &Holder) -> u32 {
+        let share = u64::from(self.size) * u64::from(holder.weight) / u64::from(state.weight.max(1));
+        u32::try_from(share).unwrap_or(u32::MAX).max(holder.kept).max(1)
     }
 
     fn release(self: &Arc<Self>, holder: &Arc<Holder>) {
@@ -201,7 +214,7 @@ impl Budget {
         state.leaving = state.leaving.saturating_sub(1);
         loop {
             // The first of those who hold least.
-            let next = (0..state.line.len()).min_by_key(|at| state.line.get(*at).map(|waiter| waiter.holder.held()));
+            let next = (0..state.line.len()).min_by_key(|at| state.line.get(*at).map(|waiter| waiter.holder.rank()));
             let Some(waiter) = next.and_then(|at| state.line.remove(at)) else {
                 state.free += 1;
                 break;
@@ -260,17 +273,57 @@ impl State {
             Ordering::Release,
         );
         match (before, holder.is_active()) {
-            (false, true) => self.active += 1,
-            (true, false) => self.active -= 1,
+            (false, true) => {
+                self.active += 1;
+                self.weight += holder.weight;
+            }
+            (true, false) => {
+                self.active -= 1;
+                self.weight -= holder.weight;
+            }
             _ => {}
         }
     }
 }
 
 impl Holder {
+    /// Nothing held yet. It counts as so many, and has a claim to so many slots at any time.
+    pub(super) fn new(weight: NonZeroU32, kept: u32) -> Self {
+        Self {
+            held: AtomicU32::new(0),
+            waiting: AtomicU32::new(0),
+            weight: weight.get(),
+            kept,
+        }
+    }
+
     /// Connections that it has, opening and closing ones among them.
     pub(super) fn held(&self) -> u32 {
         self.held.load(Ordering::Acquire)
+    }
+
+    /// Whether it holds no more than is kept for it.
+    pub(super) fn spares_none(&self) -> bool {
+        self.held() <= self.kept
+    }
+
+    /// Whether it holds less than is kept for it.
+    fn lacks(&self) -> bool {
+        self.held() < self.kept
+    }
+
+    /// So much does it hold for its weight: comparable among holders.
+    pub(super) fn full(&self) -> u64 {
+        self.fullness(self.held())
+    }
+
+    fn fullness(&self, held: u32) -> u64 {
+        (u64::from(held) << 16) / u64::from(self.weight)
+    }
+
+    /// Who comes first has the least.
+    fn rank(&self) -> (bool, u64) {
+        (!self.lacks(), self.full())
     }
 
     fn is_active(&self) -> bool {
@@ -381,6 +434,36 @@ mod tests {
         assert_eq!(budget.taken(), 0);
     }
 
+    #[test]
+    fn a_weight_counts_as_so_many_and_what_is_kept_comes_first() {
+        let budget = Budget::new(6);
+        let heavy = Arc::new(Holder::new(NonZeroU32::new(2).unwrap(), 0));
+        let keeps = Arc::new(Holder::new(NonZeroU32::MIN, 1));
+        let [light] = &holders();
+        let mut of_heavy: Vec<_> = (0..5).map(|_| now(&budget, &heavy)).collect();
+        let mut of_light = vec![now(&budget, light)];
+        let mut second = Box::pin(budget.slot(light));
+        assert!((&mut second).now_or_never().is_none());
+        // Two thirds of six are its share.
+        assert!(budget.would_take_back(&heavy, Duration::ZERO));
+        drop(of_heavy.pop());
+        of_light.push(second.now_or_never().flatten().unwrap());
+        let mut third = Box::pin(budget.slot(light));
+        assert!((&mut third).now_or_never().is_none());
+        assert!(!budget.would_take_back(&heavy, Duration::ZERO), "four to two is fair");
+        let mut kept = Box::pin(budget.slot(&keeps));
+        assert!((&mut kept).now_or_never().is_none());
+        drop(of_heavy.pop());
+        let kept = kept.now_or_never().flatten().unwrap();
+        assert!((&mut third).now_or_never().is_none());
+        assert!(
+            !budget.would_take_back(&keeps, Duration::MAX),
+            "that one is kept for it"
+        );
+        drop(kept);
+        assert!(third.now_or_never().flatten().is_some());
+    }
+
     /// What may happen to a budget, in any order.
     #[derive(Clone, Debug)]
     enum Event {
@@ -435,7 +518,8 @@ mod tests {
             waiting.clear();
             held.clear();
             prop_assert_eq!(budget.taken(), 0);
-            prop_assert_eq!(budget.lock().active, 0);
+            let state = budget.lock();
+            prop_assert_eq!((state.active, state.weight), (0, 0));
         }
     }
 }
