@@ -53,6 +53,18 @@ impl Batch {
 
     /// `Bind` and `Execute`: runs a prepared statement; a parameter that is none is NULL.
     pub fn execute<'p>(&mut self, name: &str, params: impl IntoIterator<Item = Option<&'p str>>) -> Result<(), Error> {
+        self.bind("", name, params)?;
+        self.run("")
+    }
+
+    /// `Bind`: plans a prepared statement as it would run now, without running it, as a portal of this name. It is gone
+    /// at the end of the transaction.
+    pub fn bind<'p>(
+        &mut self,
+        portal: &str,
+        name: &str,
+        params: impl IntoIterator<Item = Option<&'p str>>,
+    ) -> Result<(), Error> {
         self.attempt(|bytes| {
             let write = |param: Option<&str>, bytes: &mut BytesMut| match param {
                 Some(text) => {
@@ -61,12 +73,16 @@ impl Batch {
                 }
                 None => Ok(IsNull::Yes),
             };
-            frontend::bind("", name, [], params, write, BINARY, bytes).map_err(|error| match error {
+            frontend::bind(portal, name, [], params, write, BINARY, bytes).map_err(|error| match error {
                 BindError::Serialization(error) => error,
                 BindError::Conversion(error) => io::Error::other(error),
-            })?;
-            frontend::execute("", 0, bytes)
+            })
         })
+    }
+
+    /// `Execute`: runs a portal to its end.
+    pub fn run(&mut self, portal: &str) -> Result<(), Error> {
+        self.attempt(|bytes| frontend::execute(portal, 0, bytes))
     }
 
     /// `Sync`: a synchronisation point. What stands between two of them is one transaction unless it says otherwise, and

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -67,6 +67,8 @@ const STOPPED: u8 = 5;
 pub(super) struct Shared {
     pub(super) outbox: Mutex<Outbox>,
     pub(super) driver: AtomicWaker,
+    /// Batches that were answered.
+    pub(super) answered: AtomicU64,
 }
 
 /// What the driver has not taken yet.
@@ -123,6 +125,12 @@ impl Connection {
     #[must_use]
     pub fn is_closed(&self) -> bool {
         lock(&self.shared.outbox).lost.is_some()
+    }
+
+    /// How many batches were answered so far: what is in flight gets on as long as it grows.
+    #[must_use]
+    pub fn answered(&self) -> u64 {
+        self.shared.answered.load(Ordering::Relaxed)
     }
 
     /// What a request to cancel names.

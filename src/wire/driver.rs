@@ -5,6 +5,7 @@ use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, BytesMut};
@@ -153,6 +154,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
                 let took = now - self.answered.max(current.sent);
                 self.answered = now;
                 current.exchange.finish(status, took);
+                self.shared.answered.fetch_add(1, Ordering::Relaxed);
                 self.in_flight.pop_front();
                 if let Some(next) = self.in_flight.front() {
                     next.exchange.begin();
