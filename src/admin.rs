@@ -56,6 +56,11 @@ impl Operator {
                     budget: state.budget,
                     in_use: state.in_use,
                     waiting: state.waiting,
+                    shared: self
+                        .service
+                        .pools
+                        .shared_state(cluster.id())
+                        .map_or(0, |shared| shared.held),
                 },
             )
         });
@@ -185,6 +190,8 @@ struct ClusterStatus {
     budget: u32,
     in_use: u32,
     waiting: usize,
+    /// Connections that tenants share for short reads, of those in use.
+    shared: u32,
 }
 
 #[derive(Serialize)]

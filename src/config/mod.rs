@@ -119,6 +119,8 @@ pub struct Cluster {
     pub budget: NonZeroU32,
     /// Who managed tenants' connections log in as. Default: each tenant as itself if embedded, else all as the url says.
     pub credentials: Credentials,
+    /// Whether tenants share connections for short reads. Default: if all log in as the url says.
+    pub shared_reads: bool,
 }
 
 /// Who the connections of managed tenants log in as.

@@ -173,7 +173,14 @@ impl Edge {
             let credentials = Credentials::new(cluster.credentials, &endpoint);
             clusters.insert(
                 id.clone(),
-                Cluster::new(id.clone(), endpoint, credentials, budget, connections.clone()),
+                Cluster::new(
+                    id.clone(),
+                    endpoint,
+                    credentials,
+                    budget,
+                    cluster.shared_reads,
+                    connections.clone(),
+                ),
             );
         }
 
@@ -506,7 +513,14 @@ fn watch(dir: &Path, changed: Arc<Notify>) -> Result<notify::RecommendedWatcher,
 
 /// A connection before there is a budget: closed when it is dropped.
 async fn admin(id: &ClusterId, endpoint: &tokio_postgres::Config) -> Result<tokio_postgres::Client, String> {
-    let cluster = Cluster::new(id.clone(), endpoint.clone(), Credentials::Shared, 1, TaskTracker::new());
+    let cluster = Cluster::new(
+        id.clone(),
+        endpoint.clone(),
+        Credentials::Shared,
+        1,
+        false,
+        TaskTracker::new(),
+    );
     Pools::new()
         .admin(&cluster, &Startup::new("start"), FIRST_CONTACT)
         .await

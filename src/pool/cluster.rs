@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::future::{Future, poll_fn};
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,6 +21,8 @@ use super::budget::{Budget, Slot};
 use super::connect::Startup;
 use super::credentials::Credentials;
 use super::error::Error;
+use super::lane::Costs;
+use super::shared;
 use super::socket::Socket;
 
 /// Socket, authentication and startup together may take this long.
@@ -40,6 +43,10 @@ pub struct Cluster {
     endpoint: tokio_postgres::Config,
     credentials: Credentials,
     budget: Arc<Budget>,
+    /// How many connections tenants may share; none if they may not.
+    shared: Option<NonZeroU32>,
+    /// What statements cost tenants that are like others.
+    costs: Costs,
     connect_gate: Semaphore,
     cancel_gate: Arc<Semaphore>,
     tasks: TaskTracker,
@@ -66,20 +73,25 @@ pub struct Notice {
 }
 
 impl Cluster {
-    /// A cluster that has not been connected to. `tasks` runs the tasks that drive its sockets.
+    /// A cluster that has not been connected to. With `shares`, tenants may share connections for short reads: only those
+    /// that the edge's own login can become. `tasks` runs the tasks that drive its sockets.
     #[must_use]
     pub fn new(
         id: ClusterId,
         endpoint: tokio_postgres::Config,
         credentials: Credentials,
         budget: u32,
+        shares: bool,
         tasks: TaskTracker,
     ) -> Arc<Self> {
+        let shares = shares && matches!(credentials, Credentials::Shared);
         Arc::new(Self {
             id,
             endpoint,
             credentials,
             budget: Budget::new(budget),
+            shared: shares.then(|| shared::connections(budget)).flatten(),
+            costs: Costs::default(),
             connect_gate: Semaphore::new(CONNECTS_AT_ONCE),
             cancel_gate: Arc::new(Semaphore::new(CANCELS_AT_ONCE)),
             tasks,
@@ -118,6 +130,16 @@ impl Cluster {
             in_use: self.budget.taken(),
             waiting: self.budget.waiting() as usize,
         }
+    }
+
+    /// How many connections tenants may share; none if they may not.
+    pub(super) fn shared(&self) -> Option<NonZeroU32> {
+        self.shared
+    }
+
+    /// What statements cost tenants that are like others.
+    pub(super) fn costs(&self) -> &Costs {
+        &self.costs
     }
 
     /// The slots, and whose turn it is.

@@ -1,11 +1,15 @@
 //! What a connection carries from its first byte on: search path, role and timeouts in the startup options.
 
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use crate::config::Secret;
 use crate::types::RoleName;
 use crate::types::SchemaName;
 use crate::wire::Login;
+
+/// Where names are found that are found in every search path.
+pub(super) const NOWHERE: &str = "pg_catalog";
 
 /// What is set in the startup message of a connection (Postgres manual, 55.2.1; `options` as in libpq 34.1.2).
 ///
@@ -51,12 +55,38 @@ impl Startup {
     /// The schemas to search, in order, with `pg_temp` behind them: it would come first if it were not named.
     #[must_use]
     pub fn search_path<'a>(self, schemas: impl IntoIterator<Item = &'a SchemaName>) -> Self {
-        let mut path = String::new();
-        for schema in schemas {
-            let _infallible = write!(path, "{},", schema.quoted());
-        }
-        path.push_str("pg_temp");
-        self.setting("search_path", &path)
+        self.setting("search_path", &path(schemas))
+    }
+
+    /// No schema to search but [`NOWHERE`], where everything is Postgres' own.
+    #[must_use]
+    pub(super) fn search_path_nowhere(self) -> Self {
+        self.setting("search_path", &format!("{NOWHERE}, pg_temp"))
+    }
+
+    /// How long a statement may run, and how long it may wait for a lock. A transaction may be idle no longer either.
+    #[must_use]
+    pub fn timeouts(self, statement: Duration, lock: Duration) -> Self {
+        let millis = |duration: Duration| duration.as_millis().to_string();
+        self.setting("statement_timeout", &millis(statement))
+            .setting("lock_timeout", &millis(lock))
+            .setting("idle_in_transaction_session_timeout", &millis(statement))
+    }
+
+    /// What runs by itself only reads; whatever writes says so in its own transaction.
+    #[must_use]
+    pub fn only_reads(self) -> Self {
+        self.setting("default_transaction_read_only", "on")
+    }
+
+    /// The formats that `encode` prints (its module page): the server's own settings must not change them.
+    #[must_use]
+    pub fn formats(self) -> Self {
+        self.setting("TimeZone", "UTC")
+            .setting("DateStyle", "ISO")
+            .setting("IntervalStyle", "postgres")
+            .setting("bytea_output", "hex")
+            .setting("client_encoding", "UTF8")
     }
 
     /// Whom to log in as, instead of the endpoint's own user.
@@ -105,6 +135,16 @@ impl Startup {
             application_name: &self.application_name,
         }
     }
+}
+
+/// `schemas` as a `search_path`, with `pg_temp` behind them.
+pub(super) fn path<'a>(schemas: impl IntoIterator<Item = &'a SchemaName>) -> String {
+    let mut path = String::new();
+    for schema in schemas {
+        let _infallible = write!(path, "{},", schema.quoted());
+    }
+    path.push_str("pg_temp");
+    path
 }
 
 #[cfg(test)]

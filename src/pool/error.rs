@@ -63,7 +63,7 @@ impl Error {
     pub(super) fn of_alone(unrun: Unrun) -> Self {
         match unrun {
             Unrun::Failed(error) => error,
-            Unrun::Moved => Self::Draining, // only calls on lanes are
+            Unrun::Moved | Unrun::Elsewhere => Self::Draining, // only calls on lanes and shared connections are
         }
     }
 

@@ -31,8 +31,8 @@ const SPREAD: usize = 4;
 /// ever.
 pub(super) const SPAN: Duration = Duration::from_millis(20);
 
-/// Waits behind others are given up after this and twice what was expected: somebody in front takes far longer than
-/// their statement did before.
+/// Waits behind others who do not get on are given up after this and twice what was expected: somebody in front takes far
+/// longer than their statement did before.
 const PATIENCE: Duration = Duration::from_millis(10);
 
 /// Statements whose cost is known, per tenant. Past it what was learned is worth less than the memory: start over.
@@ -87,6 +87,11 @@ impl Lanes {
         Place::new(lease, cost)
     }
 
+    /// Whether there is none.
+    pub(super) fn are_empty(&self) -> bool {
+        lock(&self.open).iter().all(|lane| lane.strong_count() == 0)
+    }
+
     /// Whether there are as many as need be.
     pub(super) fn are_spread(&self) -> bool {
         let open = lock(&self.open);
@@ -136,16 +141,22 @@ impl Load {
 }
 
 impl Costs {
-    /// What `sql` costs, if it is known to be short.
-    pub(super) fn short(&self, sql: &str) -> Option<Duration> {
+    /// What `sql` costs, if it is known.
+    pub(super) fn known(&self, sql: &str) -> Option<Duration> {
         let costs = self.0.read().unwrap_or_else(PoisonError::into_inner);
         let cost = costs.get(sql)?.load(Ordering::Relaxed);
-        Some(Duration::from_micros(cost.into())).filter(|cost| *cost <= SHORT)
+        Some(Duration::from_micros(cost.into()))
     }
 
-    /// Learns what a run of `sql` has cost. Good news count for half, as the first run has what later ones are spared; bad
-    /// news for a quarter.
-    pub(super) fn learn(&self, sql: &Arc<str>, took: Duration) {
+    /// A cost that is short enough for a lane.
+    pub(super) fn short(cost: Duration) -> Option<Duration> {
+        Some(cost).filter(|cost| *cost <= SHORT)
+    }
+
+    /// Learns what a run of `sql` has cost; whether that is the first thing known of it. Good news count for half, as the
+    /// first run has what later ones are spared; bad news for little, and at most for twice of what was known: a machine
+    /// that has much to do makes everything long, and must not be given more to do for that.
+    pub(super) fn learn(&self, sql: &Arc<str>, took: Duration) -> bool {
         let took = micros(took).max(1);
         let costs = self.0.read().unwrap_or_else(PoisonError::into_inner);
         if let Some(cost) = costs.get(sql) {
@@ -153,23 +164,23 @@ impl Costs {
             let renewed = if took < known {
                 known.midpoint(took)
             } else {
-                known + (took - known) / 4
+                known + ((took - known) / 8).min(known)
             };
             // Two at once: one of them is lost.
             cost.store(renewed, Ordering::Relaxed);
-            return;
+            return false;
         }
         drop(costs);
         let mut costs = self.0.write().unwrap_or_else(PoisonError::into_inner);
         if costs.len() >= STATEMENTS_MAX {
             costs.clear();
         }
-        costs.insert(Arc::clone(sql), AtomicU32::new(took));
+        costs.insert(Arc::clone(sql), AtomicU32::new(took)).is_none()
     }
 
     /// Learns that a run of `sql` is a long one, before it has ended.
     pub(super) fn learn_long(&self, sql: &Arc<str>) {
-        self.learn(sql, 4 * SHORT + PATIENCE);
+        self.learn(sql, 8 * SHORT);
     }
 }
 
@@ -185,17 +196,20 @@ mod tests {
     fn costs_are_learned_and_unlearned() {
         let costs = Costs::default();
         let sql: Arc<str> = "SELECT 1".into();
-        assert_eq!(costs.short(&sql), None, "nothing is known");
-        costs.learn(&sql, Duration::from_millis(4));
-        assert_eq!(costs.short(&sql), Some(Duration::from_millis(4)));
-        costs.learn(&sql, Duration::from_micros(40));
-        assert_eq!(costs.short(&sql), Some(Duration::from_micros(2020)));
+        let short = || costs.known(&sql).and_then(Costs::short);
+        assert_eq!(costs.known(&sql), None);
+        assert!(costs.learn(&sql, Duration::from_millis(4)), "nothing was known");
+        assert_eq!(short(), Some(Duration::from_millis(4)));
+        assert!(!costs.learn(&sql, Duration::from_micros(40)));
+        assert_eq!(short(), Some(Duration::from_micros(2020)));
         costs.learn_long(&sql);
-        assert_eq!(costs.short(&sql), None, "it is long now");
+        assert!(short().is_some(), "once is not always");
+        costs.learn_long(&sql);
+        assert_eq!(short(), None, "it is long now");
         for _ in 0..3 {
             costs.learn(&sql, Duration::from_micros(40));
         }
-        assert!(costs.short(&sql).is_some());
+        assert!(short().is_some());
     }
 
     #[test]

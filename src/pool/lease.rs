@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use super::call::{Call, Done, Rows};
 use super::error::Error;
 use super::lane::Load;
-use super::session::{Patience, Session, Unrun};
+use super::session::{Order, Patience, Session, Unrun};
 use super::tenant_pool::{Manager, TenantPool};
 
 /// A connection checked out for one request, or for those that share a lane.
@@ -72,22 +72,21 @@ impl Lease {
     ///
     /// [`Error::Database`] with what Postgres said, [`Error::Lost`] if the connection broke, [`Error::Deadline`].
     pub async fn run<R: Rows>(&mut self, call: &Call<'_>, rows: R) -> Result<(Done, R), Error> {
-        let ran = self.run_among_others(call, rows, Patience::alone()).await;
-        ran.map_err(Error::of_alone)
+        let order = Order {
+            call,
+            guise: None,
+            patience: Patience::alone(),
+        };
+        self.run_order(order, rows).await.map_err(Error::of_alone)
     }
 
-    /// The same on a lane.
-    pub(super) async fn run_among_others<R: Rows>(
-        &self,
-        call: &Call<'_>,
-        rows: R,
-        patience: Patience<'_>,
-    ) -> Result<(Done, R), Unrun> {
+    /// The same on a lane, or as a tenant's.
+    pub(super) async fn run_order<R: Rows>(&self, order: Order<'_>, rows: R) -> Result<(Done, R), Unrun> {
         let Some(connection) = &self.connection else {
             return Err(Error::Draining.into()); // only after `finish`, which takes the lease
         };
         self.unanswered.fetch_add(1, Ordering::AcqRel);
-        let result = connection.session().run(call, rows, patience).await;
+        let result = connection.session().run(order, rows).await;
         // Whatever Postgres reports leaves the session idle: outside a transaction by itself, inside because the
         // transaction was ended. A session that is in doubt has retired itself.
         if !matches!(result, Err(Unrun::Moved)) {

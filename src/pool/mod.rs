@@ -1,7 +1,8 @@
 //! One bb8 pool per tenant, all of a cluster's pools together under one hard budget of connections.
 //!
 //! ```text
-//! run ─ 1 a short read: a place on a lane of the tenant, behind others' batches (`lane.rs`)
+//! run ─ 1 a short read: a place on a lane, behind others' batches (`lane.rs`): the tenant's own, or one that tenants
+//!         share (`shared.rs`)
 //!     ─ 2 else admission: at most `pool_max` connections of a tenant in use, who needs one more waits in line → tenant_queue_full
 //!     ─ 3 an idle connection of the tenant's own pool, if there is one: no I/O
 //!     ─ 4 else a slot of the cluster's budget, when it is the tenant's turn (`budget.rs`)                     → cluster_saturated
@@ -9,7 +10,7 @@
 //! ```
 //!
 //! Nothing ever waits inside bb8: step 2 makes sure that whoever passes finds an idle connection or may open one. A
-//! connection belongs to one tenant for life. Its slot is owned by the task that drives the socket and comes back when
+//! connection belongs to one pool for life. Its slot is owned by the task that drives the socket and comes back when
 //! the server has closed its side, so the number of backends never exceeds the budget.
 
 mod budget;
@@ -21,6 +22,7 @@ mod error;
 mod lane;
 mod lease;
 mod session;
+mod shared;
 mod socket;
 mod tenant_pool;
 
@@ -30,6 +32,7 @@ pub use connect::Startup;
 pub use credentials::{Credentials, Passwords};
 pub use error::Error;
 pub use lease::Lease;
+pub use shared::Identity;
 pub use tenant_pool::{PoolState, Spec, TenantPool};
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -40,7 +43,9 @@ use tokio::time::sleep;
 use tokio_postgres::Client;
 use tokio_util::sync::CancellationToken;
 
-use crate::types::TenantId;
+use crate::types::{ClusterId, TenantId};
+
+use budget::Holder;
 
 /// How often idle connections and empty pools are looked at. Nothing depends on it but memory.
 const JANITOR_PERIOD: Duration = Duration::from_secs(1);
@@ -48,10 +53,11 @@ const JANITOR_PERIOD: Duration = Duration::from_secs(1);
 /// Who waits for a slot looks this often whether a tenant has gone idle.
 const LOOK_AROUND: Duration = Duration::from_millis(10);
 
-/// The pools of all tenants, each made when its tenant is first asked for.
+/// The pools of all tenants, each made when its tenant is first asked for, and those that they share.
 #[derive(Debug, Default)]
 pub struct Pools {
     pools: DashMap<TenantId, Arc<TenantPool>, foldhash::fast::RandomState>,
+    shared: DashMap<ClusterId, Arc<TenantPool>, foldhash::fast::RandomState>,
 }
 
 impl Pools {
@@ -86,6 +92,28 @@ impl Pools {
         self.pools.get(tenant).map(|pool| Arc::clone(&pool))
     }
 
+    /// The pool that all tenants of `cluster` share for short reads, unless it has none.
+    fn shared(&self, cluster: &Arc<Cluster>) -> Option<Arc<TenantPool>> {
+        let most = cluster.shared()?;
+        if let Some(pool) = self.shared.get(cluster.id()).map(|pool| Arc::clone(&pool)) {
+            return Some(pool);
+        }
+        let entry = self.shared.entry(cluster.id().clone());
+        Some(Arc::clone(
+            &entry.or_insert_with(|| TenantPool::new(0, shared::spec(cluster, most))),
+        ))
+    }
+
+    /// The figures of the shared connections of `cluster`, if there are any.
+    pub fn shared_state(&self, cluster: &ClusterId) -> Option<PoolState> {
+        self.shared.get(cluster).map(|pool| pool.state())
+    }
+
+    fn all(&self) -> impl Iterator<Item = Arc<TenantPool>> {
+        let tenants = self.pools.iter().map(|entry| Arc::clone(entry.value()));
+        tenants.chain(self.shared.iter().map(|entry| Arc::clone(entry.value())))
+    }
+
     /// Forgets the pool of `tenant`: idle connections close now, leased ones when they come back.
     pub fn remove(&self, tenant: &TenantId) {
         if let Some((_, pool)) = self.pools.remove(tenant) {
@@ -100,10 +128,10 @@ impl Pools {
     ///
     /// [`Error::ClusterSaturated`] after `wait`; the errors of connecting.
     pub async fn admin(&self, cluster: &Arc<Cluster>, startup: &Startup, wait: Duration) -> Result<Client, Error> {
-        let holder = Arc::default();
+        let holder = Arc::<Holder>::default();
         let evicting = async {
             loop {
-                self.evict_idle(cluster, 0);
+                self.evict_idle(cluster, &holder);
                 sleep(LOOK_AROUND).await;
             }
         };
@@ -120,16 +148,15 @@ impl Pools {
     }
 
     /// Closes one idle connection on `cluster` for those who wait there, unless enough are closing: that of the tenant that
-    /// holds most, and among equals that has needed none for longest. Who asks holds `least` itself.
-    fn evict_idle(&self, cluster: &Cluster, least: u32) {
+    /// holds most, and among equals that has needed none for longest.
+    fn evict_idle(&self, cluster: &Cluster, asks: &Holder) {
         let slots = cluster.slots();
         if !slots.wants_more() {
             return;
         }
         let victim = self
-            .pools
-            .iter()
-            .filter_map(|entry| Some((entry.evictable(cluster, least)?, Arc::clone(entry.value()))))
+            .all()
+            .filter_map(|pool| Some((pool.evictable(cluster, asks)?, pool)))
             .max_by_key(|(rank, _)| *rank);
         if let Some((_, pool)) = victim
             && slots.expects_another()
@@ -151,12 +178,7 @@ impl Pools {
     /// tenants: a cold tenant costs no task, no timer and no connection.
     pub async fn janitor(&self, stop: CancellationToken) {
         while stop.run_until_cancelled(sleep(JANITOR_PERIOD)).await.is_some() {
-            for pool in self
-                .pools
-                .iter()
-                .map(|entry| Arc::clone(entry.value()))
-                .collect::<Vec<_>>()
-            {
+            for pool in self.all().collect::<Vec<_>>() {
                 pool.close_stale();
             }
             self.pools.retain(|_, pool| !pool.is_dispensable());
@@ -166,6 +188,10 @@ impl Pools {
     /// Closes every pool: idle connections now, leased ones when they come back.
     pub fn close(&self) {
         self.pools.retain(|_, pool| {
+            pool.close();
+            false
+        });
+        self.shared.retain(|_, pool| {
             pool.close();
             false
         });

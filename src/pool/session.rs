@@ -18,9 +18,15 @@ use crate::wire::{Answer, Batch, CancelKey, Connection, DbError, Replies, Row, S
 use super::call::{Access, Call, Done, End, Fold, Isolation, Rows, Step, Transaction, Types};
 use super::error::Error;
 use super::lock;
+use super::shared::Identity;
 
-/// Statements kept prepared per connection. Past it the oldest knowledge is worth less than the memory: start over.
+/// Statements kept prepared per connection, and on one that tenants share. Past it the oldest knowledge is worth less than
+/// the memory: start over.
 const STATEMENTS_MAX: usize = 128;
+const STATEMENTS_MAX_SHARED: usize = 2048;
+
+/// Statements that are the same for whoever a connection is.
+const COMMON: u64 = 0;
 
 /// The edge waits this much longer than `statement_timeout` before it gives a statement up.
 const DEADLINE_SLACK: Duration = Duration::from_millis(250);
@@ -33,11 +39,33 @@ const ROLLBACK: &str = "ROLLBACK; RESET ROLE; RESET ALL";
 /// What a transaction that is undone would have failed at, had it been committed.
 const CHECK: &str = "SET CONSTRAINTS ALL IMMEDIATE";
 
+/// A call on its way to a connection.
+#[derive(Clone, Copy)]
+pub(super) struct Order<'a> {
+    pub(super) call: &'a Call<'a>,
+    /// Who the connection becomes for it, if it is a shared one.
+    pub(super) guise: Option<Guise<'a>>,
+    pub(super) patience: Patience<'a>,
+}
+
+/// A tenant on a shared connection.
+#[derive(Clone, Copy)]
+pub(super) struct Guise<'a> {
+    pub(super) identity: &'a Identity,
+    /// Sets its statements apart from others'.
+    pub(super) number: u64,
+    /// Whether the statement means the same for all tenants: then it is planned before the connection becomes this one.
+    pub(super) alike: bool,
+}
+
 /// Why a call has no result.
 #[derive(Debug)]
 pub(super) enum Unrun {
     /// It was taken back from behind others, and nothing of it has run.
     Moved,
+    /// The shared connection did not come out in the tenant's schema, and no row was taken. On a connection of the tenant's
+    /// own it will be clear why.
+    Elsewhere,
     /// It failed.
     Failed(Error),
 }
@@ -51,7 +79,7 @@ impl From<Error> for Unrun {
 /// How long a batch is waited for.
 #[derive(Clone, Copy)]
 pub(super) struct Patience<'a> {
-    /// Behind others it is taken back after this time; not at all if there is none.
+    /// Behind others that do not get on for this time it is taken back; not at all if there is none.
     behind_others: Option<Duration>,
     /// Is told once it takes that long itself.
     is_long: &'a (dyn Fn() + Sync),
@@ -85,10 +113,13 @@ pub(super) struct Session {
     retired: AtomicBool,
 }
 
+/// A statement's text, and whose it is: [`COMMON`], or the number of a tenant.
+type Key = (u64, Arc<str>);
+
 /// What is prepared on a connection.
 #[derive(Default)]
 struct Statements {
-    known: HashMap<Arc<str>, Arc<Statement>, foldhash::fast::RandomState>,
+    known: HashMap<Key, Arc<Statement>, foldhash::fast::RandomState>,
     /// How many were ever named.
     named: u32,
 }
@@ -156,44 +187,52 @@ impl Session {
             access: Access::Read { settings: &[] },
         };
         let take = Fold::new(Vec::new(), |found, row| *found = texts(row));
-        let ran = self.run(&call, take, Patience::alone()).await;
+        let order = Order {
+            call: &call,
+            guise: None,
+            patience: Patience::alone(),
+        };
+        let ran = self.run(order, take).await;
         let (_, row) = ran.map_err(Error::of_alone)?;
         let mut row = row.state.into_iter();
         Ok((row.next().flatten(), row.next().flatten().unwrap_or_default()))
     }
 
-    /// Runs `call` and hands its rows over until `rows` breaks, which comes back with what it has taken.
+    /// Runs a call and hands its rows over until `rows` breaks, which comes back with what it has taken.
     ///
     /// If the future is dropped before it is done, the state of the connection is unknown: the lease closes it then.
-    pub(super) async fn run<R: Rows>(
-        &self,
-        call: &Call<'_>,
-        rows: R,
-        patience: Patience<'_>,
-    ) -> Result<(Done, R), Unrun> {
-        let limit = call.statement_timeout().unwrap_or(self.statement_timeout);
-        let patience = Patience {
-            limit: limit.saturating_add(DEADLINE_SLACK),
-            ..patience
+    pub(super) async fn run<R: Rows>(&self, order: Order<'_>, rows: R) -> Result<(Done, R), Unrun> {
+        let of_guise = order.guise.map(|guise| guise.identity.statement_timeout);
+        let limit = order.call.statement_timeout().or(of_guise);
+        let order = Order {
+            patience: Patience {
+                limit: limit.unwrap_or(self.statement_timeout).saturating_add(DEADLINE_SLACK),
+                ..order.patience
+            },
+            ..order
         };
-        let steps = self.run_once(call, rows, patience).await?;
+        let steps = self.run_once(order, rows).await?;
+        if steps.elsewhere() {
+            return Err(Unrun::Elsewhere);
+        }
         let outdated = steps.error.as_ref().is_some_and(is_outdated);
         if !outdated {
             return Ok(steps.outcome()?);
         }
-        self.forget();
+        self.forget(order.guise.map(|guise| guise.number));
         if steps.ran() {
             // A function has forgotten them all (`DEALLOCATE ALL`). It must not run twice.
             return Ok(steps.outcome()?);
         }
         // A transaction was rolled back: prepare everything anew, once.
-        Ok(self.run_once(call, steps.rows, patience).await?.outcome()?)
+        Ok(self.run_once(order, steps.rows).await?.outcome()?)
     }
 
-    /// Runs `call`, all of it or up to its first error.
-    async fn run_once<R: Rows>(&self, call: &Call<'_>, mut rows: R, patience: Patience<'_>) -> Result<Steps<R>, Unrun> {
-        match &call.access {
-            Access::Read { settings } => {
+    /// Runs a call, all of it or up to its first error.
+    async fn run_once<R: Rows>(&self, order: Order<'_>, mut rows: R) -> Result<Steps<R>, Unrun> {
+        let Order { call, guise, patience } = order;
+        match (&call.access, guise) {
+            (Access::Read { settings }, None) => {
                 let mut outgoing = Outgoing::new(self);
                 let main = usize::from(!settings.is_empty());
                 if main > 0 {
@@ -205,7 +244,28 @@ impl Session {
                 outgoing.batch.sync();
                 outgoing.send(Steps::new(rows, main, main + 1), patience).await
             }
-            Access::Transaction(transaction) => self.transact(&call.statement, transaction, rows, patience).await,
+            (Access::Read { settings }, Some(guise)) => {
+                let mut outgoing = Outgoing::new(self);
+                let becomes = if guise.alike {
+                    let statement = outgoing.main(&call.statement)?;
+                    outgoing.bind(PORTAL, &statement, &call.statement)?;
+                    let becomes = outgoing.become_tenant(guise.identity, settings)?;
+                    outgoing.batch.run(PORTAL).map_err(Error::lost)?;
+                    becomes
+                } else {
+                    let becomes = outgoing.become_tenant(guise.identity, settings)?;
+                    outgoing.owner = guise.number;
+                    if outgoing.execute_main(&call.statement, &mut rows)?.is_break() {
+                        return Ok(Steps::unfit(rows));
+                    }
+                    becomes
+                };
+                outgoing.batch.sync();
+                let mut steps = Steps::new(rows, 1, 2);
+                steps.becomes = Some(becomes);
+                outgoing.send(steps, patience).await
+            }
+            (Access::Transaction(transaction), _) => self.transact(&call.statement, transaction, rows, patience).await,
         }
     }
 
@@ -284,16 +344,25 @@ impl Session {
         patience: Patience<'_>,
     ) -> Result<Steps<R>, Unrun> {
         let mut sent = self.connection.send(&batch, steps);
-        let first = patience.behind_others.unwrap_or(patience.limit).min(patience.limit);
-        let mut answer = timeout(first, &mut sent).await;
-        if answer.is_err() && first < patience.limit {
-            if !sent.is_first() {
-                // What it would have answered is passed over when it comes.
-                return Err(Unrun::Moved);
+        let mut left = patience.limit;
+        let mut first = patience.behind_others.unwrap_or(left).min(left);
+        let answer = loop {
+            let before = self.connection.answered();
+            let answer = timeout(first, &mut sent).await;
+            left -= first;
+            if answer.is_ok() || left.is_zero() {
+                break answer;
             }
-            (patience.is_long)();
-            answer = timeout(patience.limit - first, &mut sent).await;
-        }
+            if sent.is_first() {
+                (patience.is_long)();
+                first = left;
+            } else if self.connection.answered() == before {
+                // Somebody in front holds all others up. What this one would have answered is passed over when it comes.
+                return Err(Unrun::Moved);
+            } else {
+                first = first.min(left);
+            }
+        };
         let Ok(answer) = answer else {
             self.retire();
             return Err(Error::Deadline(patience.limit).into());
@@ -320,28 +389,36 @@ impl Session {
     }
 
     fn knows(&self, sql: &Arc<str>) -> bool {
-        lock(&self.statements).known.contains_key(sql)
+        lock(&self.statements).known.contains_key(&(COMMON, Arc::clone(sql)))
     }
 
-    /// Forgets all prepared statements, here and on the server.
-    fn forget(&self) {
-        let forgotten = std::mem::take(&mut lock(&self.statements).known);
+    /// Forgets all prepared statements, or those of one owner, here and on the server.
+    fn forget(&self, owner: Option<u64>) {
         let mut batch = Batch::new();
-        for statement in forgotten.values() {
-            // A name of ours has no NUL.
-            let _infallible = batch.close(&statement.name);
-        }
+        lock(&self.statements).known.retain(|(of, _), statement| {
+            let goes = owner.is_none_or(|owner| owner == *of);
+            if goes {
+                // A name of ours has no NUL.
+                let _infallible = batch.close(&statement.name);
+            }
+            !goes
+        });
         batch.sync();
         // The answer is not waited for: whatever is sent from now on comes after it.
         drop(self.connection.send(&batch, Steps::nothing()));
     }
 }
 
+/// The only portal that has a name.
+const PORTAL: &str = "p";
+
 /// One batch for a session, and the statements that are new to it.
 struct Outgoing<'s> {
     session: &'s Session,
     batch: Batch,
-    fresh: SmallVec<[(Arc<str>, Arc<Statement>); 2]>,
+    /// Whose statements follow.
+    owner: u64,
+    fresh: SmallVec<[(Key, Arc<Statement>); 2]>,
     /// Which of them is the one whose rows are wanted.
     main: Option<usize>,
 }
@@ -351,6 +428,7 @@ impl<'s> Outgoing<'s> {
         Self {
             session,
             batch: Batch::new(),
+            owner: COMMON,
             fresh: SmallVec::new(),
             main: None,
         }
@@ -358,10 +436,14 @@ impl<'s> Outgoing<'s> {
 
     fn execute(&mut self, step: &Step<'_>) -> Result<Arc<Statement>, Error> {
         let statement = self.statement(step.sql)?;
-        self.batch
-            .execute(&statement.name, step.params.iter().map(Option::as_deref))
-            .map_err(Error::lost)?;
+        self.bind("", &statement, step)?;
+        self.batch.run("").map_err(Error::lost)?;
         Ok(statement)
+    }
+
+    fn bind(&mut self, portal: &str, statement: &Statement, step: &Step<'_>) -> Result<(), Error> {
+        let params = step.params.iter().map(Option::as_deref);
+        self.batch.bind(portal, &statement.name, params).map_err(Error::lost)
     }
 
     fn configure(&mut self, settings: &[(&str, &str)]) -> Result<(), Error> {
@@ -370,11 +452,37 @@ impl<'s> Outgoing<'s> {
         self.batch.execute(&statement.name, params).map_err(Error::lost)
     }
 
-    /// The statement whose rows are wanted. Breaks if its columns are known, and not those that `rows` takes.
-    fn execute_main(&mut self, step: &Step<'_>, rows: &mut impl Rows) -> Result<ControlFlow<()>, Error> {
+    /// Has a shared connection become a tenant's until the end of the transaction, with settings of the call's own. It
+    /// says where it has come out.
+    fn become_tenant(&mut self, identity: &Identity, own: &[(&str, &str)]) -> Result<Becomes, Error> {
+        let before = identity.before(own);
+        let settings = before.len() + own.len();
+        let statement = self.statement(&become_tenant(settings))?;
+        // With a search path of its own, a call names its schema wherever it means it.
+        let searches = own.iter().any(|(name, _)| *name == "search_path");
+        let params = before.flat_map(|(name, value)| [Some(name), Some(value)]);
+        let params = params.chain(own.iter().flat_map(|(name, value)| [Some(*name), Some(*value)]));
+        self.batch.execute(&statement.name, params).map_err(Error::lost)?;
+        Ok(Becomes {
+            column: settings,
+            schema: (!searches).then(|| Arc::clone(&identity.schema)),
+            elsewhere: false,
+        })
+    }
+
+    /// The statement whose rows are wanted.
+    fn main(&mut self, step: &Step<'_>) -> Result<Arc<Statement>, Error> {
         let before = self.fresh.len();
-        let statement = self.execute(step)?;
+        let statement = self.statement(step.sql)?;
         self.main = (self.fresh.len() > before).then_some(before);
+        Ok(statement)
+    }
+
+    /// The same, run. Breaks if its columns are known and not those that are wanted.
+    fn execute_main(&mut self, step: &Step<'_>, rows: &mut impl Rows) -> Result<ControlFlow<()>, Error> {
+        let statement = self.main(step)?;
+        self.bind("", &statement, step)?;
+        self.batch.run("").map_err(Error::lost)?;
         Ok(match statement.types.get() {
             Some(types) => rows.columns(Types(types)),
             None => ControlFlow::Continue(()),
@@ -392,12 +500,13 @@ impl<'s> Outgoing<'s> {
 
     /// The prepared statement of `sql`, which the batch prepares if the session does not know it.
     fn statement(&mut self, sql: &Arc<str>) -> Result<Arc<Statement>, Error> {
-        let fresh = self.fresh.iter().find(|(text, _)| text == sql);
+        let key = (self.owner, Arc::clone(sql));
+        let fresh = self.fresh.iter().find(|(fresh, _)| *fresh == key);
         if let Some((_, statement)) = fresh {
             return Ok(Arc::clone(statement));
         }
         let mut statements = lock(&self.session.statements);
-        if let Some(statement) = statements.known.get(sql) {
+        if let Some(statement) = statements.known.get(&key) {
             return Ok(Arc::clone(statement));
         }
         statements.named += 1;
@@ -407,23 +516,38 @@ impl<'s> Outgoing<'s> {
         });
         drop(statements);
         self.batch.prepare(&statement.name, sql).map_err(Error::lost)?;
-        self.fresh.push((Arc::clone(sql), Arc::clone(&statement)));
+        self.fresh.push((key, Arc::clone(&statement)));
         Ok(statement)
     }
 
     /// Sends it, and remembers what was prepared.
     async fn send<R: Rows>(self, mut steps: Steps<R>, patience: Patience<'_>) -> Result<Steps<R>, Unrun> {
         steps.main_description = self.main;
+        let most = if steps.becomes.is_some() {
+            STATEMENTS_MAX_SHARED
+        } else {
+            STATEMENTS_MAX
+        };
         let mut steps = self.session.answered(self.batch, steps, patience).await?;
-        for ((sql, statement), types) in self.fresh.into_iter().zip(steps.descriptions.drain(..)) {
+        for ((key, statement), types) in self.fresh.into_iter().zip(steps.descriptions.drain(..)) {
             let _set_once = statement.types.set(types);
-            if lock(&self.session.statements).known.len() >= STATEMENTS_MAX {
-                self.session.forget();
+            if lock(&self.session.statements).known.len() >= most {
+                self.session.forget(None);
             }
-            lock(&self.session.statements).known.insert(sql, statement);
+            lock(&self.session.statements).known.insert(key, statement);
         }
         Ok(steps)
     }
+}
+
+/// Where a shared connection has to come out when it becomes a tenant's.
+struct Becomes {
+    /// The column that says it.
+    column: usize,
+    /// The tenant's schema; none if any will do.
+    schema: Option<Arc<str>>,
+    /// Whether it has come out in another.
+    elsewhere: bool,
 }
 
 /// Takes the answer to a batch: the rows of one of its statements, and the first row of each behind that.
@@ -439,6 +563,8 @@ struct Steps<R> {
     main_description: Option<usize>,
     /// Whether the transaction goes on behind it.
     stays_open: bool,
+    /// What the first statement has to say, on a shared connection.
+    becomes: Option<Becomes>,
     /// The columns of what was prepared.
     descriptions: SmallVec<[Box<[u32]>; 2]>,
     done: Done,
@@ -454,6 +580,7 @@ impl<R: Rows> Steps<R> {
             end,
             main_description: None,
             stays_open: false,
+            becomes: None,
             descriptions: SmallVec::new(),
             done: Done::default(),
             error: None,
@@ -490,6 +617,11 @@ impl<R: Rows> Steps<R> {
             None => Ok((self.done, self.rows)),
         }
     }
+
+    /// Whether a shared connection has come out in another schema than the tenant's.
+    fn elsewhere(&self) -> bool {
+        self.becomes.as_ref().is_some_and(|becomes| becomes.elsewhere)
+    }
 }
 
 impl Steps<Ignore> {
@@ -509,13 +641,19 @@ impl<R: Rows> Replies for Steps<R> {
 
     fn row(&mut self, row: Row<'_>) -> ControlFlow<()> {
         if self.at == self.main {
-            // Columns that do not fit are of a read, and read to its end: the connection stays good.
-            if !self.done.stopped && self.rows.row(row).is_break() {
+            // Columns that do not fit are of a read, and read to its end: the connection stays good. So is what was found
+            // elsewhere.
+            if !self.done.stopped && !self.elsewhere() && self.rows.row(row).is_break() {
                 self.done.stopped = true;
                 return ControlFlow::Break(());
             }
         } else if self.wants_first_row() {
             self.done.after.push(texts(row));
+        } else if let (0, Some(becomes)) = (self.at, &mut self.becomes) {
+            // A schema that is not there is passed over without a word: what comes would be of another.
+            let found = row.values().nth(becomes.column).flatten();
+            let wanted = becomes.schema.as_deref().map(str::as_bytes);
+            becomes.elsewhere = wanted.is_some_and(|wanted| found != Some(wanted));
         }
         ControlFlow::Continue(())
     }
@@ -553,16 +691,29 @@ impl Rows for Ignore {
 /// The statement that sets so many settings. Most requests set as many as others did.
 fn configure(settings: usize) -> Arc<str> {
     static TEXTS: [OnceLock<Arc<str>>; 32] = [const { OnceLock::new() }; 32];
-    let text = || {
-        let calls: Vec<String> = (0..settings)
-            .map(|n| format!("pg_catalog.set_config(${}, ${}, true)", 2 * n + 1, 2 * n + 2))
-            .collect();
-        format!("SELECT {}", calls.join(", ")).into()
-    };
+    let text = || format!("SELECT {}", set_config(settings)).into();
     match TEXTS.get(settings) {
         Some(known) => Arc::clone(known.get_or_init(text)),
         None => text(),
     }
+}
+
+/// The statement that sets so many settings, and says the schema where names are found first then.
+fn become_tenant(settings: usize) -> Arc<str> {
+    static TEXTS: [OnceLock<Arc<str>>; 32] = [const { OnceLock::new() }; 32];
+    let text = || format!("SELECT {}, pg_catalog.current_schema()::text", set_config(settings)).into();
+    match TEXTS.get(settings) {
+        Some(known) => Arc::clone(known.get_or_init(text)),
+        None => text(),
+    }
+}
+
+/// So many settings, whose names and values are the parameters.
+fn set_config(settings: usize) -> String {
+    let calls: Vec<String> = (0..settings)
+        .map(|n| format!("pg_catalog.set_config(${}, ${}, true)", 2 * n + 1, 2 * n + 2))
+        .collect();
+    calls.join(", ")
 }
 
 /// Whether it says that a prepared statement is gone, or that a table has changed so that its columns would be of other types

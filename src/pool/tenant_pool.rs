@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::future::Future;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
@@ -11,18 +12,17 @@ use futures_util::FutureExt;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
-use crate::types::RoleName;
-use crate::types::SchemaName;
-use crate::types::TenantId;
+use crate::types::{RoleName, SchemaName};
 
 use super::budget::{Holder, Slot};
-use super::call::{Call, Done, Rows};
+use super::call::{Access, Call, Done, Rows};
 use super::cluster::Cluster;
-use super::connect::Startup;
+use super::connect::{NOWHERE, Startup};
 use super::error::Error;
 use super::lane::{BUSY, Costs, FULL, Lanes, Place, SPAN};
 use super::lease::Lease;
-use super::session::{Patience, Session, Unrun};
+use super::session::{Guise, Order, Patience, Session, Unrun};
+use super::shared::Identity;
 use super::{LOOK_AROUND, Pools};
 
 /// A connection is not kept for ever: server memory grows with the catalog entries it has touched.
@@ -31,6 +31,9 @@ const LIFETIME: Duration = Duration::from_secs(30 * 60);
 /// Requests that may wait behind a full pool, per permitted connection. Beyond that an early refusal is kinder.
 const QUEUE_PER_CONNECTION: u32 = 16;
 
+/// The same for those that tenants share: there are many tenants.
+const QUEUE_PER_SHARED: u32 = 1024;
+
 /// A connection that was needed within this time is about to be needed again: it is not evicted, unless the tenant holds
 /// more than its share.
 const QUIET: Duration = Duration::from_millis(20);
@@ -38,21 +41,29 @@ const QUIET: Duration = Duration::from_millis(20);
 /// A connection that was not needed for so long may go to a tenant that holds more.
 const ASLEEP: Duration = Duration::from_secs(1);
 
+/// Reads of a tenant that run on shared connections at once: more have connections of its own, so that nobody else waits
+/// behind them.
+const SHARED_AT_ONCE: u32 = 16;
+
 /// What the connections of one tenant are opened with, and how many there may be.
 #[derive(Clone, Debug)]
 pub struct Spec {
-    /// The tenant, for logs.
-    pub tenant: TenantId,
     /// The endpoint, with its budget.
     pub cluster: Arc<Cluster>,
-    /// Where unqualified names must resolve first: verified once per connection.
-    pub schema: SchemaName,
+    /// Where unqualified names must resolve first; if none, only Postgres' own resolve. Verified once per connection.
+    pub schema: Option<SchemaName>,
     /// The role that everything runs as, verified once per connection; none for the login itself.
     pub role: Option<RoleName>,
     /// Search path, role and timeouts.
     pub startup: Startup,
-    /// The most connections of this tenant, and so the most requests it runs at once.
-    pub pool_max: u32,
+    /// How connections that tenants share become this one's; none if its statements run on its own alone.
+    pub shared: Option<Identity>,
+    /// The most connections of this tenant, and so the most requests it runs at once on its own.
+    pub pool_max: NonZeroU32,
+    /// As how many tenants it counts where slots are short.
+    pub weight: NonZeroU32,
+    /// Slots that no other tenant takes from it.
+    pub kept: u32,
     /// The longest wait for the tenant's turn and for a slot. Opening a connection may take 5 s more.
     pub checkout_timeout: Duration,
     /// The `statement_timeout` that `startup` sets; the edge gives up a little later.
@@ -91,16 +102,27 @@ pub struct TenantPool {
     seeking: AtomicU32,
     /// A place on a lane has come free while somebody was seeking.
     room: Notify,
+    /// Its reads on shared connections.
+    on_shared: AtomicU32,
+    /// Sets its statements on shared connections apart.
+    number: u64,
     closed: AtomicBool,
     idle: Pool<Manager>,
+}
+
+/// A place on a lane, of the tenant's own connections or of the shared ones.
+struct Seat<'a> {
+    place: Place,
+    shared: Option<(Guise<'a>, Queued<'a>)>,
 }
 
 impl TenantPool {
     /// An empty pool.
     pub(super) fn new(generation: u64, spec: Spec) -> Arc<Self> {
         // bb8 stores and checks connections; it never opens, reaps or queues here (`Manager::connect`, module page).
+        static NUMBERS: AtomicU64 = AtomicU64::new(1);
         let idle = Pool::builder()
-            .max_size(spec.pool_max.saturating_mul(2).max(1))
+            .max_size(spec.pool_max.get().saturating_mul(2))
             .min_idle(None)
             .idle_timeout(None)
             .max_lifetime(None)
@@ -111,9 +133,9 @@ impl TenantPool {
         Arc::new(Self {
             generation,
             // More than the whole budget could never run; fewer in line for it means less to hand over.
-            admission: Arc::new(Semaphore::new(spec.pool_max.min(spec.cluster.budget()) as usize)),
+            admission: Arc::new(Semaphore::new(spec.pool_max.get().min(spec.cluster.budget()) as usize)),
             queued: AtomicU32::new(0),
-            holder: Arc::default(),
+            holder: Arc::new(Holder::new(spec.weight, spec.kept)),
             opening: Arc::new(Semaphore::new(1)),
             created: Instant::now(),
             returned_at: AtomicU64::new(0),
@@ -122,6 +144,8 @@ impl TenantPool {
             costs: Costs::default(),
             seeking: AtomicU32::new(0),
             room: Notify::new(),
+            on_shared: AtomicU32::new(0),
+            number: NUMBERS.fetch_add(1, Ordering::Relaxed),
             closed: AtomicBool::new(false),
             idle,
             spec,
@@ -170,6 +194,34 @@ impl TenantPool {
         }
     }
 
+    /// Runs a read whose text means the same for every tenant, whatever it finds: on a connection that tenants share, if
+    /// there are any, where it is planned once for all. It runs once more if its connection is lost.
+    ///
+    /// # Errors
+    ///
+    /// As [`run`](Self::run).
+    pub async fn run_alike<R: Rows>(
+        self: &Arc<Self>,
+        pools: &Pools,
+        call: &Call<'_>,
+        rows: impl Fn() -> R,
+    ) -> Result<(Done, R), Error> {
+        let Some((shared, guise)) = self.shared(pools) else {
+            return self.run(pools, call, rows, |_| {}).await;
+        };
+        let guise = Guise { alike: true, ..guise };
+        let mut ran = shared.run_alone(pools, call, Some(guise), rows(), &|_| {}).await;
+        if let Err(Unrun::Failed(error)) = &ran
+            && error.is_of_connection()
+        {
+            ran = shared.run_alone(pools, call, Some(guise), rows(), &|_| {}).await;
+        }
+        match ran {
+            Err(Unrun::Elsewhere) => self.run(pools, call, rows, |_| {}).await,
+            ran => ran.map_err(Error::of_alone),
+        }
+    }
+
     async fn run_once<R: Rows>(
         self: &Arc<Self>,
         pools: &Pools,
@@ -178,24 +230,30 @@ impl TenantPool {
         waited: &impl Fn(Duration),
     ) -> Result<(Done, R), Error> {
         let learns = call.is_one_batch();
-        let cost = if learns {
-            self.costs.short(call.statement.sql)
-        } else {
-            None
-        };
+        let cost = if learns { self.cost(call.statement.sql) } else { None };
         let ran = match cost {
             Some(cost) => self.run_on_lane(pools, call, cost, rows(), waited).await,
             None => Err(Unrun::Moved),
         };
         let ran = match ran {
-            Err(Unrun::Moved) => self.run_alone(pools, call, rows(), waited).await,
-            Err(Unrun::Failed(error)) => Err(error),
-            Ok(ran) => Ok(ran),
+            Err(Unrun::Moved | Unrun::Elsewhere) => self.run_alone(pools, call, None, rows(), waited).await,
+            ran => ran,
         };
-        if let (true, Ok((done, _))) = (learns, &ran) {
-            self.costs.learn(call.statement.sql, done.took);
+        let ran = ran.map_err(Error::of_alone);
+        if let (true, Ok((done, _))) = (learns, &ran)
+            && self.costs.learn(call.statement.sql, done.took)
+        {
+            self.spec.cluster.costs().learn(call.statement.sql, done.took);
         }
         ran
+    }
+
+    /// What `sql` costs, if it is short: this tenant, or as long as nothing is known of it those that are like it.
+    fn cost(&self, sql: &str) -> Option<Duration> {
+        match self.costs.known(sql) {
+            Some(cost) => Costs::short(cost),
+            None => self.spec.cluster.costs().known(sql).and_then(Costs::short),
+        }
     }
 
     async fn run_on_lane<R: Rows>(
@@ -207,26 +265,86 @@ impl TenantPool {
         waited: &impl Fn(Duration),
     ) -> Result<(Done, R), Unrun> {
         let asked = Instant::now();
-        let place = self.place(pools, cost).await?;
+        let seat = self.seat(pools, call, cost).await?;
         waited(asked.elapsed());
-        let is_long = || self.costs.learn_long(call.statement.sql);
-        let patience = Patience::new(Some(place.patience()), &is_long);
-        place.lease().run_among_others(call, rows, patience).await
+        let is_long = || {
+            self.costs.learn_long(call.statement.sql);
+        };
+        let order = Order {
+            call,
+            guise: seat.shared.as_ref().map(|(guise, _)| *guise),
+            patience: Patience::new(Some(seat.place.patience()), &is_long),
+        };
+        seat.place.lease().run_order(order, rows).await
     }
 
     async fn run_alone<R: Rows>(
         self: &Arc<Self>,
         pools: &Pools,
         call: &Call<'_>,
+        guise: Option<Guise<'_>>,
         rows: R,
         waited: &impl Fn(Duration),
-    ) -> Result<(Done, R), Error> {
+    ) -> Result<(Done, R), Unrun> {
         let asked = Instant::now();
-        let mut lease = self.checkout(pools).await?;
+        let lease = self.checkout(pools).await?;
         waited(asked.elapsed());
-        let ran = lease.run(call, rows).await;
+        let order = Order {
+            call,
+            guise,
+            patience: Patience::alone(),
+        };
+        let ran = lease.run_order(order, rows).await;
         lease.finish();
         ran
+    }
+
+    /// Whether its connections are those that tenants share.
+    fn is_shared(&self) -> bool {
+        self.spec.schema.is_none()
+    }
+
+    /// The shared connections, and who they become.
+    fn shared(&self, pools: &Pools) -> Option<(Arc<Self>, Guise<'_>)> {
+        let guise = Guise {
+            identity: self.spec.shared.as_ref()?,
+            number: self.number,
+            alike: false,
+        };
+        Some((pools.shared(&self.spec.cluster)?, guise))
+    }
+
+    /// A place on a lane for a call that costs this much: where others are on their way already, the tenant's own or
+    /// anybody's, since few connections that never pause do more than many that do.
+    async fn seat(self: &Arc<Self>, pools: &Pools, call: &Call<'_>, cost: Duration) -> Result<Seat<'_>, Error> {
+        let own = |place| Seat { place, shared: None };
+        let shared = match call.access {
+            Access::Read { .. } => self.shared(pools),
+            Access::Transaction(_) => None,
+        };
+        let Some((shared, guise)) = shared else {
+            return Ok(own(self.place(pools, cost).await?));
+        };
+        let seeking = self.seeking.load(Ordering::Relaxed) > 0;
+        if !seeking
+            && !self.lanes.are_empty()
+            && let Some(place) = self.join(cost)
+        {
+            return Ok(own(place));
+        }
+        let Some(counted) = Queued::join(&self.on_shared, SHARED_AT_ONCE) else {
+            return Ok(own(self.place(pools, cost).await?));
+        };
+        if let Some(place) = shared.lanes.join(cost, BUSY) {
+            let shared = Some((guise, counted));
+            return Ok(Seat { place, shared });
+        }
+        if !seeking && let Some(place) = self.join(cost) {
+            return Ok(own(place));
+        }
+        let place = shared.place(pools, cost).await?;
+        let shared = Some((guise, counted));
+        Ok(Seat { place, shared })
     }
 
     /// A place on a lane for a batch that costs this much: on one that is not busy, on one that is opened for it, or on the
@@ -326,14 +444,21 @@ impl TenantPool {
         if let Ok(permit) = Arc::clone(&self.admission).try_acquire_owned() {
             return Ok(permit);
         }
-        let full = || Error::TenantQueueFull {
-            pool_max: self.spec.pool_max,
+        let pool_max = self.spec.pool_max.get();
+        let (most, full) = if self.is_shared() {
+            let budget = self.spec.cluster.budget();
+            (QUEUE_PER_SHARED, Error::ClusterSaturated { budget })
+        } else {
+            (QUEUE_PER_CONNECTION, Error::TenantQueueFull { pool_max })
         };
-        let _queued =
-            Queued::join(&self.queued, self.spec.pool_max.saturating_mul(QUEUE_PER_CONNECTION)).ok_or_else(full)?;
+        let Some(_queued) = Queued::join(&self.queued, pool_max.saturating_mul(most)) else {
+            return Err(full);
+        };
         match timeout_at(deadline, Arc::clone(&self.admission).acquire_owned()).await {
             Ok(permit) => permit.map_err(|_| Error::Draining),
-            Err(_) => Err(full()),
+            // Those in front have waited for no statement, but for a connection that does not come.
+            Err(_) if self.opening.available_permits() == 0 => Err(Error::ConnectTimeout(self.spec.checkout_timeout)),
+            Err(_) => Err(full),
         }
     }
 
@@ -372,7 +497,7 @@ impl TenantPool {
                 found = &mut slot => return found,
                 () = self.returned.notified() => {}
                 () = &mut look_around => {
-                    pools.evict_idle(&self.spec.cluster, self.holder.held());
+                    pools.evict_idle(&self.spec.cluster, &self.holder);
                     look_around.as_mut().reset(Instant::now() + LOOK_AROUND);
                 }
                 () = sleep_until(deadline) => {
@@ -401,9 +526,10 @@ impl TenantPool {
             .role
             .as_ref()
             .map_or_else(|| self.spec.cluster.login(), RoleName::as_str);
-        if schema.as_deref() != Some(self.spec.schema.as_str()) || role != wanted {
+        let wanted_schema = self.spec.schema.as_ref().map_or(NOWHERE, SchemaName::as_str);
+        if schema.as_deref() != Some(wanted_schema) || role != wanted {
             return Err(Error::Unverified {
-                schema: self.spec.schema.to_string(),
+                schema: wanted_schema.to_owned(),
                 found_schema: schema,
                 role: wanted.to_owned(),
                 found_role: role,
@@ -496,20 +622,21 @@ impl TenantPool {
         self.closed.load(Ordering::Acquire)
     }
 
-    /// How well an idle connection of this tenant can be spared for one that holds `least`, if there is one: what it holds,
-    /// and for how long it has needed none.
-    pub(super) fn evictable(&self, cluster: &Cluster, least: u32) -> Option<(u32, Duration)> {
-        if !std::ptr::eq(&raw const *self.spec.cluster, cluster) || self.idle.state().idle_connections == 0 {
+    /// How well an idle connection of this tenant can be spared for who `asks`, if there is one: what it holds, and for how
+    /// long it has needed none.
+    pub(super) fn evictable(&self, cluster: &Cluster, asks: &Holder) -> Option<(u64, Duration)> {
+        let here = std::ptr::eq(&raw const *self.spec.cluster, cluster);
+        if !here || self.holder.spares_none() || self.idle.state().idle_connections == 0 {
             return None;
         }
         let returned = Duration::from_millis(self.returned_at.load(Ordering::Relaxed));
         let quiet = self.created.elapsed().saturating_sub(returned);
-        let held = self.holder.held();
-        let spares = match held > least {
+        let full = self.holder.full();
+        let spares = match full > asks.full() {
             true => quiet >= QUIET || cluster.slots().has_surplus(&self.holder),
             false => quiet >= ASLEEP,
         };
-        spares.then_some((held, quiet))
+        spares.then_some((full, quiet))
     }
 
     /// Whether nothing would be lost with it. A request may get hold of it in this moment, by its tenant's weak reference:
@@ -522,7 +649,7 @@ impl TenantPool {
 impl fmt::Debug for TenantPool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TenantPool")
-            .field("tenant", &self.spec.tenant)
+            .field("schema", &self.spec.schema)
             .field("state", &self.state())
             .finish_non_exhaustive()
     }

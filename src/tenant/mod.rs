@@ -7,6 +7,7 @@ pub use onboard::{Error as OnboardError, Onboarder};
 pub use registry::Registry;
 
 use std::borrow::Cow;
+use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 
@@ -21,7 +22,7 @@ use crate::config::Secret;
 use crate::identity::{Key, Verifier};
 use crate::migrate;
 use crate::pool;
-use crate::pool::{Access, Call, Cluster, Credentials, Fold, Pools, Row, Spec, Startup, Step, TenantPool};
+use crate::pool::{Access, Call, Cluster, Credentials, Fold, Identity, Pools, Row, Spec, Startup, Step, TenantPool};
 use crate::types::{RoleName, SchemaName};
 
 /// Whether a tenant answers, and why not.
@@ -207,23 +208,14 @@ impl Tenant {
     fn spec(&self) -> Spec {
         let config = &self.config;
         let limits = &config.limits;
-        let millis = |duration: std::time::Duration| duration.as_millis().to_string();
         let own_and_shared = std::iter::once(&config.schema)
             .chain((config.shared && config.schema != self.shared_schema).then_some(&self.shared_schema))
             .chain(config.extra_search_path.iter());
         let mut startup = Startup::new(config.id.as_str())
-            .search_path(own_and_shared)
-            .setting("statement_timeout", &millis(limits.statement_timeout))
-            .setting("lock_timeout", &millis(limits.lock_timeout))
-            .setting("idle_in_transaction_session_timeout", &millis(limits.statement_timeout))
-            // What runs by itself only reads; whatever writes says so in its own transaction.
-            .setting("default_transaction_read_only", "on")
-            // The formats that `encode` prints (its module page): the server's own settings must not change them.
-            .setting("TimeZone", "UTC")
-            .setting("DateStyle", "ISO")
-            .setting("IntervalStyle", "postgres")
-            .setting("bytea_output", "hex")
-            .setting("client_encoding", "UTF8");
+            .search_path(own_and_shared.clone())
+            .timeouts(limits.statement_timeout, limits.lock_timeout)
+            .only_reads()
+            .formats();
         let role = self.connection_role();
         if let Some(role) = &role {
             startup = startup.role(role);
@@ -237,13 +229,16 @@ impl Tenant {
             let password = passwords.of(&login);
             startup = startup.logged_in_as(login, password);
         }
+        let identity = |role| Identity::new(own_and_shared, role, limits.statement_timeout, limits.lock_timeout);
         Spec {
-            tenant: config.id.clone(),
             cluster: Arc::clone(&self.cluster),
-            schema: config.schema.clone(),
+            schema: Some(config.schema.clone()),
+            shared: role.as_ref().map(identity),
             role,
             startup,
-            pool_max: limits.pool_max.get(),
+            pool_max: limits.pool_max,
+            weight: NonZeroU32::MIN,
+            kept: 0,
             checkout_timeout: limits.checkout_timeout,
             statement_timeout: limits.statement_timeout,
             idle_timeout: limits.idle_timeout,
@@ -304,7 +299,7 @@ impl Tenant {
         Some(format!("{}, pg_temp", names.join(", ")))
     }
 
-    /// What the schema number `at` holds: from memory, or loaded through its own pool on first use.
+    /// What the schema number `at` holds: from memory, or loaded on first use.
     ///
     /// # Errors
     ///
@@ -387,7 +382,7 @@ impl Tenant {
                 *loaded = Some(Loaded::from_row(&values, qualifier.as_deref()));
             })
         };
-        let (_, loading) = self.pool(pools).run(pools, &call, loading, |_| {}).await?;
+        let (_, loading) = self.pool(pools).run_alike(pools, &call, loading).await?;
         let loaded = loading.state.transpose()?.unwrap_or_default();
         let (catalog, number) = store.intern(loaded.catalog);
         Ok(Structure {

@@ -1091,6 +1091,23 @@ fn names_that_are_the_edges_own_are_refused() {
 }
 
 #[test]
+fn who_logs_in_alone_shares_no_reads() {
+    let project = Project::new();
+    let cluster = |more: &str| format!("[clusters.main]\nurl = \"postgres://edge@db1/app\"\n{more}\n");
+    project.write("config/rowhouse.toml", &cluster(""));
+    assert!(project.load().unwrap().clusters["main"].shared_reads);
+    project.write("config/rowhouse.toml", &cluster("credentials = \"per_tenant\""));
+    assert!(!project.load().unwrap().clusters["main"].shared_reads);
+    project.write(
+        "config/rowhouse.toml",
+        &cluster("credentials = \"per_tenant\"\nshared_reads = true"),
+    );
+    let report = project.load().unwrap_err().to_string();
+    assert!(report.contains("rowhouse.toml:4:"), "{report}");
+    assert!(report.contains("credentials = \"shared\""), "{report}");
+}
+
+#[test]
 fn many_tenants_on_one_login_are_warned_about() {
     let project = Project::new();
     let tenants: String = (0..500)

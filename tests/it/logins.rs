@@ -76,9 +76,9 @@ async fn passwords_of_tenants_come_from_the_edges_own_and_change_with_it() {
     let guarded = Guarded::start().await;
     let superuser = connect(guarded.postgres.socket_dir(), "postgres", "rowhouse").await;
     let own = ["cliente", "cliente2"].map(|id| format!("rowhouse/{id} as rowhouse_{id}_login"));
-    let shared = ["cliente", "cliente2"].map(|id| format!("rowhouse/{id} as rowhouse_edge"));
+    let shared = ["cliente", "cliente2", "shared reads"].map(|name| format!("rowhouse/{name} as rowhouse_edge"));
     for (password, credentials, expected) in [
-        ("first", "per_tenant", &own),
+        ("first", "per_tenant", own.as_slice()),
         ("second", "per_tenant", &own),
         ("second", "shared", &shared),
         ("second", "per_tenant", &own),
@@ -91,7 +91,7 @@ async fn passwords_of_tenants_come_from_the_edges_own_and_change_with_it() {
             let reply = request(&edge, "POST", tenant, "/api/mylist", r#"{"text":"x"}"#).await;
             assert_eq!(reply.status, 201, "{password} {credentials}: {reply:?}");
         }
-        assert_eq!(&logins(&superuser).await, expected);
+        assert_eq!(logins(&superuser).await, expected);
         assert!(edge.stop(Duration::from_secs(5)).await);
     }
     // Neither without a password nor with the edge's does anybody get in as a tenant.

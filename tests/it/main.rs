@@ -25,6 +25,7 @@ mod problems;
 mod reload;
 mod requests;
 mod routing;
+mod shared_reads;
 mod tokens;
 mod embedded;
 mod encode;

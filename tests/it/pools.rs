@@ -4,6 +4,7 @@
 
 use std::fmt::Write as _;
 use std::future::{Future, poll_fn};
+use std::num::NonZeroU32;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
@@ -241,17 +242,20 @@ fn pool_of_two(cluster: &Cluster) -> (Pools, Arc<TenantPool>) {
         (*endpoint).clone(),
         Credentials::Shared,
         2,
+        false,
         TaskTracker::new(),
     );
     let pools = Pools::new();
-    let schema = "public".parse().unwrap();
+    let schema: rowhouse::types::SchemaName = "public".parse().unwrap();
     let spec = || Spec {
-        tenant: "dropped".parse().unwrap(),
         cluster,
         startup: Startup::new("dropped").search_path([&schema]),
-        schema: schema.clone(),
+        schema: Some(schema),
         role: None,
-        pool_max: 2,
+        shared: None,
+        pool_max: NonZeroU32::new(2).unwrap(),
+        weight: NonZeroU32::MIN,
+        kept: 0,
         checkout_timeout: Duration::from_secs(5),
         statement_timeout: Duration::from_secs(5),
         idle_timeout: Duration::from_secs(60),

@@ -64,6 +64,7 @@ fn resolve_cluster(
         data,
         budget,
         credentials,
+        shared_reads,
     } = written;
     let (url_offset, url_env_offset, embedded_offset) = (url.offset(), url_env.offset(), embedded.offset());
     let url = url.get(report);
@@ -131,9 +132,20 @@ fn resolve_cluster(
             (Endpoint::Embedded { data }, Credentials::PerTenant)
         }
     };
+    let credentials = credentials.or(usual, report);
+    let shares = credentials == Credentials::Shared;
+    let shared_reads_offset = shared_reads.offset();
+    let shared_reads = shared_reads.or(shares, report);
+    if let (true, false, Some(offset)) = (shared_reads, shares, shared_reads_offset) {
+        report.error(
+            offset,
+            "no login may become every tenant with credentials = \"per_tenant\": remove it, or write credentials = \"shared\"",
+        );
+    }
     Cluster {
         endpoint,
         budget: budget.or(BUDGET, report),
-        credentials: credentials.or(usual, report),
+        credentials,
+        shared_reads,
     }
 }

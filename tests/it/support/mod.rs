@@ -190,6 +190,11 @@ impl Street {
 
     /// The same with a budget of connections.
     pub async fn with_budget(budget: u32, more: &str, tenants: &str) -> Self {
+        Self::with_cluster(&format!("budget = {budget}"), more, tenants).await
+    }
+
+    /// The same with what else there is to say of the cluster.
+    pub async fn with_cluster(cluster: &str, more: &str, tenants: &str) -> Self {
         let dir = TempDir::new();
         fs::create_dir_all(dir.path().join("config/tenants")).unwrap();
         // A copy, so that a test may add to them.
@@ -203,7 +208,7 @@ impl Street {
         }
         let toml = format!(
             "[server]\nlisten = \"127.0.0.1:0\"\noperator_listen = \"[::1]:0\"\n\
-             [clusters.main]\nembedded = true\nbudget = {budget}\n\
+             [clusters.main]\nembedded = true\n{cluster}\n\
              [migrations]\nshared = \"migrations/shared\"\ntenant = \"migrations/tenant\"\n{more}\n"
         );
         fs::write(dir.path().join("config/rowhouse.toml"), toml).unwrap();
