@@ -1094,13 +1094,13 @@ fn names_that_are_the_edges_own_are_refused() {
 fn who_logs_in_alone_shares_no_reads() {
     let project = Project::new();
     let cluster = |more: &str| format!("[clusters.main]\nurl = \"postgres://edge@db1/app\"\n{more}\n");
-    project.write("config/rowhouse.toml", &cluster(""));
+    project.write("config/rowhouse.toml", cluster(""));
     assert!(project.load().unwrap().clusters["main"].shared_reads);
-    project.write("config/rowhouse.toml", &cluster("credentials = \"per_tenant\""));
+    project.write("config/rowhouse.toml", cluster("credentials = \"per_tenant\""));
     assert!(!project.load().unwrap().clusters["main"].shared_reads);
     project.write(
         "config/rowhouse.toml",
-        &cluster("credentials = \"per_tenant\"\nshared_reads = true"),
+        cluster("credentials = \"per_tenant\"\nshared_reads = true"),
     );
     let report = project.load().unwrap_err().to_string();
     assert!(report.contains("rowhouse.toml:4:"), "{report}");
