@@ -122,7 +122,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
                 Poll::Pending => break,
             }
         }
-        Ok(())
+        // What a socket keeps for later must go, too: TLS encrypts more than the system takes at once.
+        match Pin::new(&mut self.socket).poll_flush(context) {
+            Poll::Ready(Err(error)) => Err(self.ended(Error::io(error))),
+            Poll::Ready(Ok(())) | Poll::Pending => Ok(()),
+        }
     }
 
     /// Reads once and hands over every message that is whole.

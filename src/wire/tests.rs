@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 use std::time::Duration;
 
 use proptest::prelude::*;
-use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, BufStream, DuplexStream, duplex};
 use tokio::time::timeout;
 
 use super::*;
@@ -237,6 +237,31 @@ async fn a_connection_says_goodbye_when_all_is_answered() {
     };
     let (ended, ()) = tokio::join!(driver, serve);
     ended.unwrap();
+}
+
+/// A socket may keep what it is given until it is told to send it, as an encrypted one does when the system takes no more.
+#[tokio::test]
+async fn what_a_socket_keeps_back_is_sent() {
+    let (client, mut server) = duplex(1 << 16);
+    server.write_all(&welcome()).await.unwrap();
+    let (connection, driver) = startup(BufStream::new(client), LOGIN).await.unwrap();
+    let talk = async {
+        let sent = connection.send(&query(), Taken::default());
+        let mut said = vec![0; 256];
+        while !said.ends_with(query().parts().0) {
+            said.truncate(0);
+            server.read_buf(&mut said).await.unwrap();
+        }
+        server
+            .write_all(&[complete("SELECT 0"), ready()].concat())
+            .await
+            .unwrap();
+        assert_eq!(sent.await.unwrap().0, Answer::Whole(Status::Idle));
+    };
+    tokio::select! {
+        answered = timeout(Duration::from_secs(5), talk) => answered.unwrap(),
+        ended = driver => panic!("{ended:?}"),
+    }
 }
 
 #[tokio::test]
