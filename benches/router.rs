@@ -39,7 +39,15 @@ fn registry(count: usize) -> Registry {
         unusable(&"no cluster");
     };
     let endpoint = tokio_postgres::Config::new();
-    let cluster = Cluster::new(id.clone(), endpoint, Credentials::Shared, 80, true, TaskTracker::new());
+    let cluster = Cluster::new(
+        id.clone(),
+        endpoint,
+        None,
+        Credentials::Shared,
+        80,
+        true,
+        TaskTracker::new(),
+    );
     let registry = Registry::new();
     for (generation, tenant) in config.tenants.values().enumerate() {
         let cluster = Arc::clone(&cluster);

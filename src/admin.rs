@@ -61,6 +61,7 @@ impl Operator {
                         .pools
                         .shared_state(cluster.id())
                         .map_or(0, |shared| shared.held),
+                    reason: cluster.trouble().map(|reason| reason.to_string()),
                 },
             )
         });
@@ -192,6 +193,9 @@ struct ClusterStatus {
     waiting: usize,
     /// Connections that tenants share for short reads, of those in use.
     shared: u32,
+    /// Why no connection can be opened.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
 }
 
 #[derive(Serialize)]

@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
-use tokio_postgres::Config as PostgresUrl;
 
 use super::defaults::{
     BUDGET, CLUSTER, GRACE, LIMITS, LISTEN, MAX_BODY_TEXT, MAX_CONNECTIONS, OPERATOR_LISTEN, ROLE_CLAIM, SHARED_SCHEMA,
@@ -17,6 +16,7 @@ use super::defaults::{
 };
 use super::dialect::{AppSetting, FunctionName, Name, OpenApi, Origin, OwnFunction, TxEnd, Url};
 use super::field::{Entries, Field, List, tables};
+use super::postgres_url::PostgresUrl;
 use super::value::{ExistingSchema, Relation, Size, Variable};
 use super::{AnonymousAccess, Credentials, Secret, SharedWrite};
 use crate::types::{ClaimPath, ClusterId, Host, RoleName, SchemaName};
@@ -107,7 +107,8 @@ pub(super) struct Certificate {
 #[serde(default)]
 #[schemars(deny_unknown_fields)]
 pub(super) struct Cluster {
-    /// Where it is. A password may stand here only in a file that others cannot read (chmod 640).
+    /// Where it is. A password may stand here only in a file that others cannot read (chmod 640). With sslmode=require,
+    /// verify-ca or verify-full in it, TCP connections are encrypted; sslrootcert names the authorities.
     #[schemars(extend("examples" = ["postgres://rowhouse_edge@db1/app"]))]
     pub(super) url: Field<PostgresUrl>,
     /// Environment variable that says where it is.

@@ -29,6 +29,7 @@ mod field;
 mod file;
 mod jwks;
 mod load;
+mod postgres_url;
 mod read;
 mod resolve;
 pub mod schema;
@@ -135,13 +136,65 @@ pub enum Credentials {
 /// Where a cluster is.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Endpoint {
-    /// A server that others run. Its `Debug` hides the password.
-    Url(Box<tokio_postgres::Config>),
+    /// A server that others run.
+    Url {
+        /// Where it is, and who logs in. Its `Debug` hides the password.
+        postgres: Box<tokio_postgres::Config>,
+        /// How its TCP connections are encrypted. Default: not at all.
+        encryption: Option<Encryption>,
+    },
     /// A private server that we start and stop.
     Embedded {
         /// Its data directory, an absolute path. Default: `.rowhouse/ID`.
         data: PathBuf,
     },
+}
+
+/// How a cluster's TCP connections are encrypted: what `sslmode` and its like in the url mean. A connection over a Unix
+/// socket never is.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Encryption {
+    /// Whether a server that does not speak TLS is refused. If not, it is spoken to in plain text.
+    pub required: bool,
+    /// What the server's certificate must prove.
+    pub proof: Proof,
+    /// The certificate that the server is shown if it asks for one.
+    pub client: Option<Certificate>,
+}
+
+impl Encryption {
+    /// The files it names, each with the name of its setting.
+    fn files(&mut self) -> impl Iterator<Item = (&'static str, &mut PathBuf)> {
+        let root = match &mut self.proof {
+            Proof::Authority(Authorities::File(path)) | Proof::AuthorityAndHost(Authorities::File(path)) => Some(path),
+            Proof::None | Proof::Authority(Authorities::System) | Proof::AuthorityAndHost(Authorities::System) => None,
+        };
+        let client = self.client.as_mut();
+        let client = client.map(|client| [("sslcert", &mut client.cert), ("sslkey", &mut client.key)]);
+        root.map(|path| ("sslrootcert", path))
+            .into_iter()
+            .chain(client.into_iter().flatten())
+    }
+}
+
+/// What a server's certificate must prove.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Proof {
+    /// Nothing: who listens in learns nothing, who steps in between learns all.
+    None,
+    /// That one of these authorities has signed it.
+    Authority(Authorities),
+    /// That, and that it is for the host that is connected to.
+    AuthorityAndHost(Authorities),
+}
+
+/// Whose signatures are believed.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Authorities {
+    /// Those whom the system trusts.
+    System,
+    /// Those of a PEM file, which existed when the configuration was read.
+    File(PathBuf),
 }
 
 /// `[shared]`.

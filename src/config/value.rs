@@ -7,7 +7,6 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use schemars::{Schema, json_schema};
-use tokio_postgres::config::TargetSessionAttrs;
 
 use super::{AnonymousAccess, Credentials, Secret, SharedWrite};
 use crate::types::{ClusterId, Host, IdentifierError, MAX_HOST_LEN, RoleName, SchemaName, TenantId};
@@ -234,40 +233,6 @@ impl Scalar for Secret {
     }
 }
 
-/// A Postgres URL. Its parts are kept as the driver's own type, whose `Debug` hides the password.
-impl Scalar for tokio_postgres::Config {
-    const WRITE: &'static str = "a URL such as \"postgres://user@host:5432/database\"";
-
-    fn from_raw(raw: &Raw<'_>) -> Result<Self, Mistake> {
-        parse_url(raw.text()?).map_err(Mistake)
-    }
-
-    fn schema() -> Schema {
-        json_schema!({ "type": "string" })
-    }
-}
-
-/// Reads a URL or a `key=value` connection string (manual, 32.1.1). The message never repeats the text, because a
-/// password may stand in it.
-pub(super) fn parse_url(text: &str) -> Result<tokio_postgres::Config, String> {
-    let config =
-        tokio_postgres::Config::from_str(text).map_err(|_| "this is no URL of a Postgres server".to_owned())?;
-    if config.get_hosts().is_empty() {
-        return Err("this URL names no host".into());
-    }
-    // They would be lost: the edge sets its own for each tenant, and connects to the first host that answers.
-    if config.get_options().is_some() {
-        return Err("`options` in this URL would have no effect".into());
-    }
-    if config.get_target_session_attrs() != TargetSessionAttrs::Any {
-        return Err("`target_session_attrs` in this URL would have no effect".into());
-    }
-    if !config.get_hostaddrs().is_empty() {
-        return Err("`hostaddr` in this URL would have no effect".into());
-    }
-    Ok(config)
-}
-
 impl Scalar for Host {
     const WRITE: &'static str = "a host name without port, such as \"acme.example.com\"";
 
@@ -480,24 +445,5 @@ mod tests {
             check::<Duration>(&Raw::Text(text), None);
         }
         check::<Duration>(&Raw::Number(2), None);
-    }
-
-    #[test]
-    fn urls_name_a_host() {
-        assert!(parse_url("postgres://rowhouse_edge@db1/app").is_ok());
-        assert!(parse_url("host=/run/postgresql dbname=app").is_ok());
-        assert!(parse_url("postgres:///app").is_err());
-        for text in [
-            "",
-            "http://db1/app",
-            "postgres://user:hunter2@db1:port/app",
-            "postgres://user:hunter2@db1/app?options=-csearch_path%3Dx",
-            "postgres://user:hunter2@db1/app?target_session_attrs=read-write",
-            "hostaddr=127.0.0.1 password=hunter2",
-            "password=hunter2 hots=db1",
-        ] {
-            let message = parse_url(text).unwrap_err();
-            assert!(!message.contains("hunter2"), "{message}");
-        }
     }
 }

@@ -11,7 +11,7 @@ use notify::{RecursiveMode, Watcher};
 use thiserror::Error;
 use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
-use tokio_postgres::config::{Host, SslMode};
+use tokio_postgres::config::Host;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{error, info, warn};
@@ -19,11 +19,11 @@ use tracing::{error, info, warn};
 use crate::admin::Operator;
 use crate::catalog;
 use crate::config;
-use crate::config::{Config, Endpoint, Live};
+use crate::config::{Config, Encryption, Endpoint, Live};
 use crate::embedded;
 use crate::embedded::Postgres;
 use crate::metrics::Metrics;
-use crate::pool::{Cluster, Credentials, Pools, Startup};
+use crate::pool::{Cluster, Credentials, Pools, Startup, Tls, TlsError};
 use crate::query::Plans;
 use crate::router::Ports;
 use crate::server::tls::CertificateStore;
@@ -100,11 +100,14 @@ pub enum StartError {
         /// What would fit.
         most: u32,
     },
-    /// The cluster's url demands TLS.
-    #[error(
-        "cluster {0}: sslmode=require is not supported yet: use a Unix socket or a private network, without sslmode"
-    )]
-    Encryption(ClusterId),
+    /// The certificates that the cluster's url names cannot be used.
+    #[error("cluster {cluster}: {source}")]
+    Encryption {
+        /// The cluster.
+        cluster: ClusterId,
+        /// Why.
+        source: TlsError,
+    },
     /// An address cannot be listened on.
     #[error(transparent)]
     Listener(#[from] ListenerError),
@@ -158,17 +161,18 @@ impl Edge {
         let mut running = Vec::new();
         let mut clusters = BTreeMap::new();
         for (id, cluster) in &config.clusters {
-            let endpoint = match &cluster.endpoint {
-                Endpoint::Url(endpoint) => (**endpoint).clone(),
+            let (endpoint, tls) = match &cluster.endpoint {
+                Endpoint::Url { postgres, encryption } => {
+                    ((**postgres).clone(), encryption_to(id, postgres, encryption.as_ref())?)
+                }
                 Endpoint::Embedded { data } => {
                     let data = options.data.clone().unwrap_or_else(|| data.clone());
                     let (server, endpoint) = Server::start(id, data, cluster.budget.get(), &options).await?;
                     running.push(server);
-                    endpoint
+                    (endpoint, None)
                 }
             };
-            check_encryption(id, &endpoint)?;
-            check_budget(id, &endpoint, cluster.budget.get()).await?;
+            check_budget(id, &endpoint, tls.clone(), cluster.budget.get()).await?;
             let budget = cluster.budget.get();
             let credentials = Credentials::new(cluster.credentials, &endpoint);
             clusters.insert(
@@ -176,6 +180,7 @@ impl Edge {
                 Cluster::new(
                     id.clone(),
                     endpoint,
+                    tls,
                     credentials,
                     budget,
                     cluster.shared_reads,
@@ -512,10 +517,15 @@ fn watch(dir: &Path, changed: Arc<Notify>) -> Result<notify::RecommendedWatcher,
 }
 
 /// A connection before there is a budget: closed when it is dropped.
-async fn admin(id: &ClusterId, endpoint: &tokio_postgres::Config) -> Result<tokio_postgres::Client, String> {
+async fn admin(
+    id: &ClusterId,
+    endpoint: &tokio_postgres::Config,
+    tls: Option<Tls>,
+) -> Result<tokio_postgres::Client, String> {
     let cluster = Cluster::new(
         id.clone(),
         endpoint.clone(),
+        tls,
         Credentials::Shared,
         1,
         false,
@@ -532,28 +542,40 @@ async fn admin(id: &ClusterId, endpoint: &tokio_postgres::Config) -> Result<toki
         })
 }
 
-/// TLS to Postgres is not built yet: refuse to do without where it is demanded, and say so where it would be wise.
-fn check_encryption(id: &ClusterId, endpoint: &tokio_postgres::Config) -> Result<(), StartError> {
-    if !matches!(endpoint.get_ssl_mode(), SslMode::Disable | SslMode::Prefer) {
-        return Err(StartError::Encryption(id.clone()));
-    }
+/// What encrypts the connections to a server that others run, with a warning if nothing need and it would be wise.
+fn encryption_to(
+    id: &ClusterId,
+    endpoint: &tokio_postgres::Config,
+    encryption: Option<&Encryption>,
+) -> Result<Option<Tls>, StartError> {
     let remote = |host: &Host| match host {
         Host::Tcp(name) => name != "localhost" && !name.parse::<IpAddr>().is_ok_and(|address| address.is_loopback()),
         Host::Unix(_) => false,
     };
-    if endpoint.get_hosts().iter().any(remote) {
-        warn!(cluster = %id, "the connection to Postgres is not encrypted: use a private network or a Unix socket");
+    if !encryption.is_some_and(|encryption| encryption.required) && endpoint.get_hosts().iter().any(remote) {
+        warn!(cluster = %id, "the connection to Postgres need not be encrypted: add sslmode=verify-full and sslrootcert to its url, or use a private network or a Unix socket");
     }
-    Ok(())
+    encryption
+        .map(Tls::new)
+        .transpose()
+        .map_err(|source| StartError::Encryption {
+            cluster: id.clone(),
+            source,
+        })
 }
 
 /// Whether the server takes as many connections as the budget says. A server that is down is asked no more: it may be
 /// back later, and then refuses by itself what is too much.
-async fn check_budget(id: &ClusterId, endpoint: &tokio_postgres::Config, budget: u32) -> Result<(), StartError> {
+async fn check_budget(
+    id: &ClusterId,
+    endpoint: &tokio_postgres::Config,
+    tls: Option<Tls>,
+    budget: u32,
+) -> Result<(), StartError> {
     const ASK: &str = "SELECT sum(setting::int) FILTER (WHERE name = 'max_connections')::int, \
         coalesce(sum(setting::int) FILTER (WHERE name <> 'max_connections'), 0)::int FROM pg_catalog.pg_settings \
         WHERE name IN ('max_connections', 'superuser_reserved_connections', 'reserved_connections')";
-    let client = match admin(id, endpoint).await {
+    let client = match admin(id, endpoint, tls).await {
         Ok(client) => client,
         Err(reason) => {
             warn!(cluster = %id, %reason, "cluster not reachable at start, it will be tried again");

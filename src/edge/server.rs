@@ -55,11 +55,11 @@ impl Server {
         let bootstrap = async {
             let mut superuser = endpoint.clone();
             superuser.user("postgres").dbname("postgres");
-            migrate::bootstrap_embedded(&admin(id, &superuser).await?)
+            migrate::bootstrap_embedded(&admin(id, &superuser, None).await?)
                 .await
                 .map_err(|error| error.to_string())?;
             superuser.dbname(migrate::EMBEDDED_DATABASE);
-            migrate::bootstrap_embedded_database(&admin(id, &superuser).await?)
+            migrate::bootstrap_embedded_database(&admin(id, &superuser, None).await?)
                 .await
                 .map_err(|error| error.to_string())
         };

@@ -6,11 +6,11 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwapOption;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::timeout;
 use tokio_postgres::error::SqlState;
-use tokio_postgres::tls::NoTlsStream;
-use tokio_postgres::{AsyncMessage, Client, NoTls};
+use tokio_postgres::{AsyncMessage, Client};
 use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
 
@@ -23,9 +23,10 @@ use super::credentials::Credentials;
 use super::error::Error;
 use super::lane::Costs;
 use super::shared;
-use super::socket::Socket;
+use super::socket::{AsItIs, Socket};
+use super::tls::Tls;
 
-/// Socket, authentication and startup together may take this long.
+/// Socket, handshake, authentication and startup together may take this long.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Forking a backend costs the server some 2.5 ms of a core: more at once only make all of them late.
@@ -41,12 +42,14 @@ const CANCEL_TIMEOUT: Duration = Duration::from_secs(2);
 pub struct Cluster {
     id: ClusterId,
     endpoint: tokio_postgres::Config,
+    tls: Option<Tls>,
     credentials: Credentials,
     budget: Arc<Budget>,
     /// How many connections tenants may share; none if they may not.
     shared: Option<NonZeroU32>,
     /// What statements cost tenants that are like others.
     costs: Costs,
+    trouble: ArcSwapOption<String>,
     connect_gate: Semaphore,
     cancel_gate: Arc<Semaphore>,
     tasks: TaskTracker,
@@ -73,12 +76,14 @@ pub struct Notice {
 }
 
 impl Cluster {
-    /// A cluster that has not been connected to. With `shares`, tenants may share connections for short reads: only those
-    /// that the edge's own login can become. `tasks` runs the tasks that drive its sockets.
+    /// A cluster that has not been connected to. With `tls`, connections over TCP are encrypted. With `shares`, tenants may
+    /// share connections for short reads: only those that the edge's own login can become. `tasks` runs the tasks that drive
+    /// its sockets.
     #[must_use]
     pub fn new(
         id: ClusterId,
         endpoint: tokio_postgres::Config,
+        tls: Option<Tls>,
         credentials: Credentials,
         budget: u32,
         shares: bool,
@@ -88,10 +93,12 @@ impl Cluster {
         Arc::new(Self {
             id,
             endpoint,
+            tls,
             credentials,
             budget: Budget::new(budget),
             shared: shares.then(|| shared::connections(budget)).flatten(),
             costs: Costs::default(),
+            trouble: ArcSwapOption::empty(),
             connect_gate: Semaphore::new(CONNECTS_AT_ONCE),
             cancel_gate: Arc::new(Semaphore::new(CANCELS_AT_ONCE)),
             tasks,
@@ -142,6 +149,12 @@ impl Cluster {
         &self.costs
     }
 
+    /// Why the last connection could not be opened, for the operator. `None` if it could be.
+    #[must_use]
+    pub fn trouble(&self) -> Option<Arc<String>> {
+        self.trouble.load_full()
+    }
+
     /// The slots, and whose turn it is.
     pub(super) fn slots(&self) -> &Arc<Budget> {
         &self.budget
@@ -153,11 +166,12 @@ impl Cluster {
         let connecting = async {
             let _gate = self.connect_gate.acquire().await.map_err(|_| Error::Draining)?;
             let socket = self.socket().await?;
-            wire::startup(socket, startup.login(&self.endpoint))
+            let end_point = socket.server_end_point();
+            wire::startup(socket, startup.login(&self.endpoint, end_point.as_deref()))
                 .await
                 .map_err(|error| self.classify(error.code().cloned(), error))
         };
-        let (connection, driver) = within_timeout(connecting).await?;
+        let (connection, driver) = self.within_timeout(connecting).await?;
         self.drive(driver, slot);
         Ok(connection)
     }
@@ -168,7 +182,7 @@ impl Cluster {
             let _gate = self.connect_gate.acquire().await.map_err(|_| Error::Draining)?;
             self.connect_client(startup).await
         };
-        let (client, connection) = within_timeout(connecting).await?;
+        let (client, connection) = self.within_timeout(connecting).await?;
         self.drive(connection, slot);
         Ok(client)
     }
@@ -176,11 +190,11 @@ impl Cluster {
     async fn connect_client(
         &self,
         startup: &Startup,
-    ) -> Result<(Client, tokio_postgres::Connection<Socket, NoTlsStream>), Error> {
+    ) -> Result<(Client, tokio_postgres::Connection<Socket, Socket>), Error> {
         let socket = self.socket().await?;
         startup
             .config(&self.endpoint)
-            .connect_raw(socket, NoTls)
+            .connect_raw(socket, AsItIs)
             .await
             .map_err(|error| self.classify(error.code().cloned(), error))
     }
@@ -206,9 +220,23 @@ impl Cluster {
     }
 
     async fn socket(&self) -> Result<Socket, Error> {
-        Socket::connect(&self.endpoint)
+        Socket::connect(&self.endpoint, self.tls.as_ref())
             .await
             .map_err(|error| Error::ClusterDown(error.into()))
+    }
+
+    /// Socket, handshake, authentication and startup together. What comes of it is kept for the operator.
+    async fn within_timeout<T>(&self, connecting: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+        let result = timeout(CONNECT_TIMEOUT, connecting)
+            .await
+            .unwrap_or(Err(Error::ConnectTimeout(CONNECT_TIMEOUT)));
+        match &result {
+            Ok(_) => self.trouble.store(None),
+            Err(Error::ClusterDown(cause)) => self.trouble.store(Some(Arc::new(with_causes(&**cause)))),
+            Err(error @ Error::ConnectTimeout(_)) => self.trouble.store(Some(Arc::new(error.to_string()))),
+            Err(_) => {} // it answers
+        }
+        result
     }
 
     /// Runs a task that shutdown waits for.
@@ -240,7 +268,7 @@ impl Cluster {
         channels: &[&str],
         notices: mpsc::Sender<Notice>,
     ) -> Result<Client, Error> {
-        let (client, mut connection) = within_timeout(self.connect_client(startup)).await?;
+        let (client, mut connection) = self.within_timeout(self.connect_client(startup)).await?;
         self.tasks.spawn(async move {
             // Ends with an error or without: whoever listens sees that it has ended.
             while let Some(Ok(message)) = poll_fn(|context| connection.poll_message(context)).await {
@@ -266,11 +294,13 @@ impl Cluster {
         let Ok(gate) = Arc::clone(&self.cancel_gate).try_acquire_owned() else {
             return; // too many at once: its statement_timeout ends it
         };
-        let endpoint = self.endpoint.clone();
+        let (endpoint, tls) = (self.endpoint.clone(), self.tls.clone());
         let cluster = self.id.clone();
         self.tasks.spawn(async move {
             let cancelling = async {
-                let socket = Socket::connect(&endpoint).await.map_err(|error| error.to_string())?;
+                let socket = Socket::connect(&endpoint, tls.as_ref())
+                    .await
+                    .map_err(|error| error.to_string())?;
                 wire::cancel(socket, key).await.map_err(|error| error.to_string())
             };
             match timeout(CANCEL_TIMEOUT, cancelling).await {
@@ -292,9 +322,13 @@ impl fmt::Debug for Cluster {
     }
 }
 
-/// Socket, authentication and startup together.
-async fn within_timeout<T>(connecting: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
-    timeout(CONNECT_TIMEOUT, connecting)
-        .await
-        .map_err(|_| Error::ConnectTimeout(CONNECT_TIMEOUT))?
+/// An error with all that is behind it.
+fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        text = format!("{text}: {cause}");
+        next = cause.source();
+    }
+    text
 }

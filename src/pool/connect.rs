@@ -3,6 +3,8 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use tokio_postgres::config::{ChannelBinding, SslMode, SslNegotiation};
+
 use crate::config::Secret;
 use crate::types::RoleName;
 use crate::types::SchemaName;
@@ -102,10 +104,13 @@ impl Startup {
         self.setting("role", role.as_str())
     }
 
-    /// `endpoint` with all of this in it.
+    /// `endpoint` with all of this in it, for a socket that is encrypted already if it is to be.
     pub(super) fn config(&self, endpoint: &tokio_postgres::Config) -> tokio_postgres::Config {
         let mut config = endpoint.clone();
         config.application_name(&self.application_name);
+        config
+            .ssl_mode(SslMode::Require)
+            .ssl_negotiation(SslNegotiation::Direct);
         if !self.options.is_empty() {
             config.options(&self.options);
         }
@@ -118,8 +123,12 @@ impl Startup {
         config
     }
 
-    /// The same for the wire.
-    pub(super) fn login<'a>(&'a self, endpoint: &'a tokio_postgres::Config) -> Login<'a> {
+    /// The same for the wire, on a connection of this end point.
+    pub(super) fn login<'a>(
+        &'a self,
+        endpoint: &'a tokio_postgres::Config,
+        server_end_point: Option<&'a [u8]>,
+    ) -> Login<'a> {
         let (user, password) = match &self.own {
             Some((login, password)) => (
                 Some(login.as_str()),
@@ -133,6 +142,8 @@ impl Startup {
             database: endpoint.get_dbname(),
             options: &self.options,
             application_name: &self.application_name,
+            server_end_point: server_end_point.filter(|_| endpoint.get_channel_binding() != ChannelBinding::Disable),
+            must_be_bound: endpoint.get_channel_binding() == ChannelBinding::Require,
         }
     }
 }

@@ -25,6 +25,7 @@ mod session;
 mod shared;
 mod socket;
 mod tenant_pool;
+mod tls;
 
 pub use call::{Access, Call, Done, End, Fold, Isolation, Row, Rows, Step, Transaction, Types};
 pub use cluster::{Cluster, ClusterState, Notice};
@@ -34,6 +35,7 @@ pub use error::Error;
 pub use lease::Lease;
 pub use shared::Identity;
 pub use tenant_pool::{PoolState, Spec, TenantPool};
+pub use tls::{Tls, TlsError};
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;

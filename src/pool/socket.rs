@@ -1,5 +1,7 @@
-//! The socket under a connection to Postgres: Unix or TCP, and closed only when the server has closed it too.
+//! The socket under a connection to Postgres: Unix, TCP or TLS, and closed only when the server has closed it too.
 
+use std::convert::Infallible;
+use std::future::{Ready, ready};
 use std::io;
 use std::path::Path;
 use std::pin::Pin;
@@ -11,49 +13,75 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::{Sleep, sleep};
 use tokio_postgres::config::Host;
+use tokio_postgres::tls::{ChannelBinding, TlsConnect};
+use tokio_rustls::client::TlsStream;
+
+use super::tls;
+use super::tls::Tls;
 
 /// A server that does not close its side after `Terminate` is not waited for longer than this.
 const FAREWELL: Duration = Duration::from_secs(5);
 
-/// One socket.
+/// One socket, encrypted already if it is to be.
 ///
 /// `poll_shutdown` reads until the server's end of file. A backend leaves `pg_stat_activity` before its process closes
 /// the socket, so whoever waits for the shutdown knows that the backend is gone: a slot given back after that can
 /// never make the server hold one connection too many.
 pub(super) struct Socket {
     stream: Stream,
-    farewell: Option<Pin<Box<Sleep>>>,
+    farewell: Option<Farewell>,
 }
 
 enum Stream {
     Tcp(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
     Unix(UnixStream),
 }
 
+/// What is left of a socket that is being closed.
+struct Farewell {
+    limit: Pin<Box<Sleep>>,
+    /// Whether our side is closed, and only the server's end of file is waited for.
+    said: bool,
+}
+
 impl Socket {
-    /// Connects to the first of the endpoint's hosts that answers.
-    pub(super) async fn connect(endpoint: &tokio_postgres::Config) -> io::Result<Self> {
+    /// Connects to the first of the endpoint's hosts that answers, and with `tls` agrees on it if that is TCP.
+    pub(super) async fn connect(endpoint: &tokio_postgres::Config, tls: Option<&Tls>) -> io::Result<Self> {
         let mut last = io::Error::new(io::ErrorKind::InvalidInput, "the cluster's url names no host");
         for (index, host) in endpoint.get_hosts().iter().enumerate() {
             let ports = endpoint.get_ports();
             let port = ports.get(index).or_else(|| ports.first()).copied().unwrap_or(5432);
-            match Stream::connect(host, port).await {
+            match Stream::connect(host, port, tls).await {
                 Ok(stream) => return Ok(Self { stream, farewell: None }),
                 Err(error) => last = error,
             }
         }
         Err(last)
     }
+
+    /// What ties an authentication to this connection, if it is encrypted (RFC 5929, `tls-server-end-point`).
+    pub(super) fn server_end_point(&self) -> Option<Vec<u8>> {
+        match &self.stream {
+            Stream::Tls(stream) => tls::server_end_point(stream),
+            Stream::Tcp(_) | Stream::Unix(_) => None,
+        }
+    }
 }
 
 impl Stream {
-    async fn connect(host: &Host, port: u16) -> io::Result<Self> {
+    async fn connect(host: &Host, port: u16, tls: Option<&Tls>) -> io::Result<Self> {
         match host {
             Host::Tcp(name) => {
-                let stream = TcpStream::connect((name.as_str(), port)).await?;
+                let mut stream = TcpStream::connect((name.as_str(), port)).await?;
                 stream.set_nodelay(true)?;
                 keep_alive(&stream)?;
-                Ok(Self::Tcp(stream))
+                match tls {
+                    Some(tls) if tls.is_spoken(&mut stream).await? => {
+                        Ok(Self::Tls(Box::new(tls.handshake(stream, name).await?)))
+                    }
+                    _ => Ok(Self::Tcp(stream)),
+                }
             }
             Host::Unix(directory) => {
                 let path: &Path = directory;
@@ -61,6 +89,23 @@ impl Stream {
                     UnixStream::connect(path.join(format!(".s.PGSQL.{port}"))).await?,
                 ))
             }
+        }
+    }
+
+    fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
+        }
+    }
+
+    /// Reads what nobody wants any more. Below TLS, because its end may come before that of the socket.
+    fn poll_rest(&mut self, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Tcp(stream) => Pin::new(stream).poll_read(cx, buffer),
+            Self::Tls(stream) => Pin::new(stream.get_mut().0).poll_read(cx, buffer),
+            Self::Unix(stream) => Pin::new(stream).poll_read(cx, buffer),
         }
     }
 }
@@ -84,6 +129,12 @@ impl AsyncRead for Socket {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match &mut self.stream {
             Stream::Tcp(stream) => Pin::new(stream).poll_read(cx, buffer),
+            Stream::Tls(stream) => match ready!(Pin::new(stream).poll_read(cx, buffer)) {
+                // Postgres ends without the alert that says so. Nothing is lost by it: a message knows its length, and
+                // to end without being asked is an error in any case.
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Poll::Ready(Ok(())),
+                result => Poll::Ready(result),
+            },
             Stream::Unix(stream) => Pin::new(stream).poll_read(cx, buffer),
         }
     }
@@ -93,6 +144,7 @@ impl AsyncWrite for Socket {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         match &mut self.stream {
             Stream::Tcp(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Stream::Tls(stream) => Pin::new(stream).poll_write(cx, bytes),
             Stream::Unix(stream) => Pin::new(stream).poll_write(cx, bytes),
         }
     }
@@ -100,34 +152,54 @@ impl AsyncWrite for Socket {
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &mut self.stream {
             Stream::Tcp(stream) => Pin::new(stream).poll_flush(cx),
+            Stream::Tls(stream) => Pin::new(stream).poll_flush(cx),
             Stream::Unix(stream) => Pin::new(stream).poll_flush(cx),
         }
     }
 
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.farewell.is_none() {
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let Self { stream, farewell } = self.get_mut();
+        let farewell = farewell.get_or_insert_with(|| Farewell {
+            limit: Box::pin(sleep(FAREWELL)),
+            said: false,
+        });
+        if farewell.limit.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(Ok(()));
+        }
+        if !farewell.said {
             // A socket that the server has reset is as closed as one can be.
-            let closed = match &mut self.stream {
-                Stream::Tcp(stream) => ready!(Pin::new(stream).poll_shutdown(cx)),
-                Stream::Unix(stream) => ready!(Pin::new(stream).poll_shutdown(cx)),
-            };
-            if closed.is_err() {
+            if ready!(stream.poll_shutdown(cx)).is_err() {
                 return Poll::Ready(Ok(()));
             }
-            self.farewell = Some(Box::pin(sleep(FAREWELL)));
+            farewell.said = true;
         }
         let mut scratch = [0; 1024];
         loop {
             let mut buffer = ReadBuf::new(&mut scratch);
-            match self.as_mut().poll_read(cx, &mut buffer) {
-                Poll::Ready(Ok(())) if !buffer.filled().is_empty() => {}
-                Poll::Ready(_) => return Poll::Ready(Ok(())),
-                Poll::Pending => break,
+            match ready!(stream.poll_rest(cx, &mut buffer)) {
+                Ok(()) if !buffer.filled().is_empty() => {}
+                _ => return Poll::Ready(Ok(())),
             }
         }
-        match &mut self.farewell {
-            Some(farewell) => farewell.as_mut().poll(cx).map(Ok),
-            None => Poll::Ready(Ok(())),
-        }
+    }
+}
+
+/// For the other client: it is told that TLS is to begin at once, and given what there is, encrypted or not.
+pub(super) struct AsItIs;
+
+impl TlsConnect<Socket> for AsItIs {
+    type Stream = Socket;
+    type Error = Infallible;
+    type Future = Ready<Result<Socket, Infallible>>;
+
+    fn connect(self, socket: Socket) -> Self::Future {
+        ready(Ok(socket))
+    }
+}
+
+impl tokio_postgres::tls::TlsStream for Socket {
+    fn channel_binding(&self) -> ChannelBinding {
+        self.server_end_point()
+            .map_or_else(ChannelBinding::none, ChannelBinding::tls_server_end_point)
     }
 }

@@ -167,7 +167,8 @@ impl Onboarder {
                 Ok(()) => {}
                 Err(error) if error.is_passing() => {
                     if !told {
-                        warn!(cluster = %cluster.id(), %error, "cluster not ready, trying again");
+                        let cause = cluster.trouble().map(tracing::field::display);
+                        warn!(cluster = %cluster.id(), %error, cause, "cluster not ready, trying again");
                         told = true;
                     }
                     if self.stop.run_until_cancelled(sleep(RETRY)).await.is_none() {

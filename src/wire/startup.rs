@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::{Buf, BytesMut};
 use postgres_protocol::authentication;
-use postgres_protocol::authentication::sasl::{ChannelBinding, SCRAM_SHA_256, ScramSha256};
+use postgres_protocol::authentication::sasl::{ChannelBinding, SCRAM_SHA_256, SCRAM_SHA_256_PLUS, ScramSha256};
 use postgres_protocol::message::frontend;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
@@ -26,6 +26,10 @@ pub struct Login<'a> {
     pub options: &'a str,
     /// What `pg_stat_activity` shows.
     pub application_name: &'a str,
+    /// What ties the password's proof to an encrypted connection (RFC 5929, `tls-server-end-point`), if that can be.
+    pub server_end_point: Option<&'a [u8]>,
+    /// Whether a server that does not do so is refused.
+    pub must_be_bound: bool,
 }
 
 /// Logs in on `socket` and waits until the server takes statements. There is no time limit here.
@@ -91,6 +95,9 @@ const SASL: i32 = 10;
 const SASL_CONTINUE: i32 = 11;
 const SASL_FINAL: i32 = 12;
 
+const UNBOUND: Error =
+    Error::Authentication("the server does not bind it to the connection, and channel_binding=require");
+
 /// One message at a time.
 struct Inbox<'s, S> {
     socket: &'s mut S,
@@ -141,6 +148,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Inbox<'_, S> {
             "the server asks for a password, and there is none",
         ));
         let (kind, body) = self.request().await?;
+        if login.must_be_bound && kind != SASL {
+            return Err(UNBOUND);
+        }
         match kind {
             OK => return Ok(()),
             CLEARTEXT_PASSWORD => {
@@ -153,7 +163,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Inbox<'_, S> {
                 frontend::password_message(hash.as_bytes(), out).map_err(Error::unsendable)?;
                 self.send(out).await?;
             }
-            SASL => self.scram(&body, password?, out).await?,
+            SASL => self.scram(&body, login, password?, out).await?,
             _ => {
                 return Err(Error::Authentication(
                     "the server asks for a method other than a password",
@@ -166,16 +176,33 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Inbox<'_, S> {
         }
     }
 
-    /// SCRAM-SHA-256 (RFC 7677). The server proves that it knows the password, too.
-    async fn scram(&mut self, mechanisms: &[u8], password: &[u8], out: &mut BytesMut) -> Result<(), Error> {
-        if !mechanisms
-            .split(|byte| *byte == 0)
-            .any(|name| name == SCRAM_SHA_256.as_bytes())
-        {
-            return Err(Error::Authentication("the server knows no SCRAM-SHA-256"));
-        }
-        let mut scram = ScramSha256::new(password, ChannelBinding::unsupported());
-        frontend::sasl_initial_response(SCRAM_SHA_256, scram.message(), out).map_err(Error::unsendable)?;
+    /// SCRAM-SHA-256 (RFC 7677), bound to the connection if both sides can. The server proves that it knows the
+    /// password, too.
+    async fn scram(
+        &mut self,
+        mechanisms: &[u8],
+        login: Login<'_>,
+        password: &[u8],
+        out: &mut BytesMut,
+    ) -> Result<(), Error> {
+        let offers = |mechanism: &str| {
+            mechanisms
+                .split(|byte| *byte == 0)
+                .any(|name| name == mechanism.as_bytes())
+        };
+        let (mechanism, binding) = match login.server_end_point {
+            Some(end_point) if offers(SCRAM_SHA_256_PLUS) => (
+                SCRAM_SHA_256_PLUS,
+                ChannelBinding::tls_server_end_point(end_point.to_vec()),
+            ),
+            _ if login.must_be_bound => return Err(UNBOUND),
+            _ if !offers(SCRAM_SHA_256) => return Err(Error::Authentication("the server knows no SCRAM-SHA-256")),
+            // A server that did offer it learns from this that somebody has taken the offer out (RFC 5802, section 6).
+            Some(_) => (SCRAM_SHA_256, ChannelBinding::unrequested()),
+            None => (SCRAM_SHA_256, ChannelBinding::unsupported()),
+        };
+        let mut scram = ScramSha256::new(password, binding);
+        frontend::sasl_initial_response(mechanism, scram.message(), out).map_err(Error::unsendable)?;
         self.send(out).await?;
         let (SASL_CONTINUE, challenge) = self.request().await? else {
             return Err(Error::Protocol("no SCRAM challenge"));

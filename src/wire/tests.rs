@@ -56,6 +56,8 @@ const LOGIN: Login<'_> = Login {
     database: None,
     options: "",
     application_name: "tests",
+    server_end_point: None,
+    must_be_bound: false,
 };
 
 /// A connection to a server that is played by the test.
@@ -265,6 +267,38 @@ async fn what_a_socket_keeps_back_is_sent() {
 }
 
 #[tokio::test]
+async fn a_password_is_bound_to_an_encrypted_connection_if_both_sides_can() {
+    const PLUS: &[u8] = b"SCRAM-SHA-256-PLUS\0SCRAM-SHA-256\0\0";
+    const ALONE: &[u8] = b"SCRAM-SHA-256\0\0";
+    for (end_point, offers, mechanism, header) in [
+        (
+            Some(&b"hash"[..]),
+            PLUS,
+            "SCRAM-SHA-256-PLUS\0",
+            "p=tls-server-end-point,,",
+        ),
+        (Some(b"hash"), ALONE, "SCRAM-SHA-256\0", "y,,"),
+        (None, PLUS, "SCRAM-SHA-256\0", "n,,"),
+    ] {
+        let (client, mut server) = duplex(1 << 16);
+        let body = [&10_i32.to_be_bytes()[..], offers].concat();
+        server.write_all(&message(b'R', &body)).await.unwrap();
+        server.shutdown().await.unwrap();
+        let login = Login {
+            server_end_point: end_point,
+            ..LOGIN
+        };
+        assert!(matches!(startup(client, login).await, Err(Error::Closed)));
+        let mut said = Vec::new();
+        server.read_to_end(&mut said).await.unwrap();
+        let said = String::from_utf8_lossy(&said);
+        let (_, answer) = said.split_once(mechanism).unwrap();
+        // Behind four bytes of length.
+        assert!(answer[4..].starts_with(header), "{answer:?}");
+    }
+}
+
+#[tokio::test]
 async fn who_cannot_be_authenticated_to_is_refused() {
     let ask = |kind: i32, more: &[u8]| message(b'R', &[&kind.to_be_bytes()[..], more].concat());
     let wrong_proof = [ask(10, b"SCRAM-SHA-256\0\0"), ask(11, b"r=short,s=AAAA,i=4096")].concat();
@@ -291,6 +325,18 @@ async fn who_cannot_be_authenticated_to_is_refused() {
         server.shutdown().await.unwrap();
         let refused = startup(client, LOGIN).await.map(|_| ()).unwrap_err();
         assert_eq!(refused.to_string(), expected);
+    }
+    // Whoever is to prove the password to this connection alone does so in no other way.
+    let bound = Login {
+        server_end_point: Some(b"hash"),
+        must_be_bound: true,
+        ..LOGIN
+    };
+    for said in [ask(0, b""), ask(3, b""), ask(5, b"salt"), ask(10, b"SCRAM-SHA-256\0\0")] {
+        let (client, mut server) = duplex(1 << 16);
+        server.write_all(&said).await.unwrap();
+        let refused = startup(client, bound).await.map(|_| ()).unwrap_err();
+        assert!(refused.to_string().ends_with("channel_binding=require"), "{refused}");
     }
     let (client, mut server) = duplex(1 << 16);
     server.write_all(&ask(3, b"")).await.unwrap();

@@ -275,7 +275,7 @@ fn every_key_takes_effect() {
         [Credentials::PerTenant, Credentials::PerTenant, Credentials::Shared]
     );
     for cluster in ["far", "env"] {
-        let Endpoint::Url(url) = &config.clusters[cluster].endpoint else {
+        let Endpoint::Url { postgres: url, .. } = &config.clusters[cluster].endpoint else {
             panic!("{cluster} is embedded")
         };
         assert_eq!(
@@ -564,6 +564,33 @@ fn clusters_have_exactly_one_address() {
             "17:8: cluster `e` has the data directory pg, too: write another",
         ],
     );
+}
+
+#[test]
+fn tls_to_a_cluster_is_checked_as_far_as_it_can_be_read() {
+    check_rowhouse(
+        "[clusters.a]\nurl = \"postgres://db1/app?sslmode=allow\"\n\
+         [clusters.b]\nurl = \"postgres://db1/app?sslmode=verify-full\"\n",
+        &[
+            "2:7: `sslmode` in this URL is \"allow\", and not disable, prefer, require, verify-ca or verify-full: write a URL \
+             such as \"postgres://user@host:5432/database\"",
+            "4:7: `sslmode=verify-full` in this URL needs sslrootcert, the path of a PEM file or system: write a URL such as \
+             \"postgres://user@host:5432/database\"",
+        ],
+    );
+    let project = Project::new();
+    project.write(
+        "config/rowhouse.toml",
+        "[clusters.a]\nurl = \"host=db1 sslmode=verify-ca sslrootcert=no.pem sslcert=/no.crt sslkey=config\"\n",
+    );
+    let root = project.root.display();
+    let missing = [("/no.crt", "sslcert"), ("config", "sslkey"), ("no.pem", "sslrootcert")].map(|(path, setting)| {
+        format!(
+            "config/rowhouse.toml:2:7: there is no file {path} for `{setting}`: create it or correct the path (relative \
+             paths start at {root})"
+        )
+    });
+    assert_eq!(project.report(), missing);
 }
 
 #[test]

@@ -240,6 +240,7 @@ fn pool_of_two(cluster: &Cluster) -> (Pools, Arc<TenantPool>) {
     let cluster = pool::Cluster::new(
         "main".parse().unwrap(),
         (*endpoint).clone(),
+        None,
         Credentials::Shared,
         2,
         false,

@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 use super::{Surroundings, only_one};
 use crate::config::defaults::{BUDGET, DATA};
 use crate::config::field::{Entry, Report};
-use crate::config::value::{Scalar, Variable, cluster_id, parse_url};
-use crate::config::{Cluster, Credentials, Endpoint, file};
+use crate::config::postgres_url::PostgresUrl;
+use crate::config::value::{Scalar, Variable, cluster_id};
+use crate::config::{Cluster, Credentials, Encryption, Endpoint, file};
 use crate::types::ClusterId;
 
 pub(super) fn resolve_clusters(
@@ -98,7 +99,7 @@ fn resolve_cluster(
     }
 
     if let (Some(url), Some(offset)) = (&url, url_offset)
-        && url.get_password().is_some()
+        && url.postgres.get_password().is_some()
         && report.source.world_readable
     {
         report.error(
@@ -115,9 +116,9 @@ fn resolve_cluster(
             );
             return None;
         };
-        parse_url(&text)
+        PostgresUrl::parse(&text)
             .map_err(|message| {
-                let write = tokio_postgres::Config::WRITE;
+                let write = PostgresUrl::WRITE;
                 report.error(
                     offset,
                     format!("environment variable {name}: {message}: set it to {write}"),
@@ -126,7 +127,14 @@ fn resolve_cluster(
             .ok()
     });
     let (endpoint, usual) = match url {
-        Some(url) => (Endpoint::Url(Box::new(url)), Credentials::Shared),
+        Some(PostgresUrl { postgres, encryption }) => {
+            let postgres = Box::new(postgres);
+            let encryption = encryption.map(|encryption| {
+                let offset = url_offset.or(url_env_offset).unwrap_or(offset);
+                resolve_files(encryption, offset, around, report)
+            });
+            (Endpoint::Url { postgres, encryption }, Credentials::Shared)
+        }
         None => {
             let data = around.root.join(data);
             (Endpoint::Embedded { data }, Credentials::PerTenant)
@@ -148,4 +156,26 @@ fn resolve_cluster(
         credentials,
         shared_reads,
     }
+}
+
+/// Makes the paths of a url absolute. Its files must exist now: a wrong path is found while its author still looks.
+fn resolve_files(
+    mut encryption: Encryption,
+    offset: usize,
+    around: &Surroundings<'_>,
+    report: &mut Report<'_>,
+) -> Encryption {
+    for (setting, path) in encryption.files() {
+        *path = around.root.join(&path);
+        if !path.is_file() {
+            let (path, root) = (path.display(), around.root.display());
+            report.error(
+                offset,
+                format!(
+                    "there is no file {path} for `{setting}`: create it or correct the path (relative paths start at {root})"
+                ),
+            );
+        }
+    }
+    encryption
 }
