@@ -54,7 +54,7 @@ impl Drop for TempDir {
 /// A stopped data directory to copy: one `initdb` per test run.
 ///
 /// Nothing runs at the end of a test process, so each run sweeps away what earlier ones have left.
-fn template() -> PathBuf {
+pub fn template() -> PathBuf {
     static TEMPLATE: OnceLock<PathBuf> = OnceLock::new();
     const PREFIX: &str = "rowhouse-template-";
     let make = || {
@@ -132,13 +132,18 @@ pub async fn make_edge_login(postgres: &Postgres) {
 /// An edge that knows its server by a URL only, with `user` (or `user:password`) in it and `more` keys of the cluster.
 /// It has two tenants, cliente and cliente2.
 pub fn over_url(dir: &Path, postgres: &Postgres, user: &str, more: &str) -> Options {
+    let socket = postgres.socket_dir().to_str().unwrap().replace('/', "%2F");
+    let (port, database) = (postgres.port(), migrate::EMBEDDED_DATABASE);
+    over_address(dir, &format!("{user}@{socket}:{port}/{database}"), more)
+}
+
+/// The same with all of the URL but its scheme.
+pub fn over_address(dir: &Path, address: &str, more: &str) -> Options {
     let config = dir.join("config");
     fs::create_dir_all(config.join("tenants")).unwrap();
     let repository = env!("CARGO_MANIFEST_DIR");
-    let socket = postgres.socket_dir().to_str().unwrap().replace('/', "%2F");
-    let (port, database) = (postgres.port(), migrate::EMBEDDED_DATABASE);
     let toml = format!(
-        "[clusters.main]\nurl = \"postgres://{user}@{socket}:{port}/{database}\"\nbudget = 8\n{more}\n\
+        "[clusters.main]\nurl = \"postgres://{address}\"\nbudget = 8\n{more}\n\
          [migrations]\nshared = \"{repository}/migrations/shared\"\ntenant = \"{repository}/migrations/tenant\"\n"
     );
     let file = config.join("rowhouse.toml");
@@ -336,11 +341,16 @@ impl Street {
 
     /// A request to the operator's listener.
     pub async fn operator(&self, path: &str) -> Reply {
-        let mut stream = TcpStream::connect(self.edge().operator_address()).await.unwrap();
-        let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
-        stream.write_all(request.as_bytes()).await.unwrap();
-        Reply::read(&mut stream).await
+        operator(self.edge(), path).await
     }
+}
+
+/// A request to the operator's listener of an edge.
+pub async fn operator(edge: &Edge, path: &str) -> Reply {
+    let mut stream = TcpStream::connect(edge.operator_address()).await.unwrap();
+    let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    Reply::read(&mut stream).await
 }
 
 /// Writes bytes as they are to an edge and reads until it closes.
@@ -373,7 +383,7 @@ pub struct Reply {
 }
 
 impl Reply {
-    async fn read(stream: &mut TcpStream) -> Self {
+    pub async fn read(stream: &mut TcpStream) -> Self {
         let mut bytes = Vec::new();
         // A reset after the answer is how a server ends a connection whose body it did not read.
         let _reset = stream.read_to_end(&mut bytes).await;
