@@ -35,7 +35,7 @@ const CONNECTS_AT_ONCE: usize = 8;
 /// Each cancel is a connection of its own outside the budget: few, and short.
 const CANCELS_AT_ONCE: usize = 4;
 
-/// A cancel that takes longer is given up; the statement ends at its `statement_timeout`.
+/// A cancel that takes longer, its turn included, is given up; the statement ends at its `statement_timeout`.
 const CANCEL_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// One Postgres endpoint with one budget of connections over all its tenants.
@@ -291,13 +291,12 @@ impl Cluster {
     ///
     /// A cancel may arrive late and hit the next statement, so only a connection that is never used again is cancelled.
     pub(super) fn cancel(&self, key: CancelKey) {
-        let Ok(gate) = Arc::clone(&self.cancel_gate).try_acquire_owned() else {
-            return; // too many at once: its statement_timeout ends it
-        };
+        let gate = Arc::clone(&self.cancel_gate);
         let (endpoint, tls) = (self.endpoint.clone(), self.tls.clone());
         let cluster = self.id.clone();
         self.tasks.spawn(async move {
             let cancelling = async {
+                let _gate = gate.acquire().await.map_err(|error| error.to_string())?;
                 let socket = Socket::connect(&endpoint, tls.as_ref())
                     .await
                     .map_err(|error| error.to_string())?;
@@ -308,7 +307,6 @@ impl Cluster {
                 Ok(Err(error)) => debug!(%cluster, %error, "cancel failed"),
                 Err(_) => debug!(%cluster, "cancel timed out"),
             }
-            drop(gate);
         });
     }
 }
