@@ -112,14 +112,34 @@ pub trait Rows: Send + 'static {
         ControlFlow::Continue(())
     }
 
-    /// Takes one row; to break is to want no more of them.
+    /// Takes one row; to break is to want no more of them, or whatever else [`wish`](Self::wish) says.
     fn row(&mut self, row: Row<'_>) -> ControlFlow<()>;
+
+    /// Is told, before the first row, that nobody else uses the connection.
+    fn alone(&mut self) {}
+
+    /// What it wants after it has broken.
+    fn wish(&self) -> Wish {
+        Wish::Nothing
+    }
 
     /// Is told that there are no more; to break is to have the transaction undone, if it ends with
     /// [`End::CommitAfterRows`].
     fn finish(&mut self, _done: &Done) -> ControlFlow<()> {
         ControlFlow::Continue(())
     }
+}
+
+/// What is wanted after a row.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Wish {
+    /// No more rows.
+    Nothing,
+    /// All rows once more, from the first, on a connection that nobody else uses. For a read, and who is not told to be
+    /// [`alone`](Rows::alone).
+    Alone,
+    /// The rest later: until then the server waits. Only for who is told to be alone.
+    Later,
 }
 
 /// Takes all rows into a state, by a function.

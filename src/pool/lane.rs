@@ -178,6 +178,12 @@ impl Costs {
         costs.insert(Arc::clone(sql), AtomicU32::new(took)).is_none()
     }
 
+    /// Learns that `sql` is long, whatever was known.
+    pub(super) fn set_long(&self, sql: &Arc<str>) {
+        let mut costs = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        costs.insert(Arc::clone(sql), AtomicU32::new(micros(8 * SHORT)));
+    }
+
     /// Learns that a run of `sql` is a long one, before it has ended.
     pub(super) fn learn_long(&self, sql: &Arc<str>) {
         self.learn(sql, 8 * SHORT);

@@ -12,6 +12,7 @@ use super::call::{Call, Done, Rows};
 use super::error::Error;
 use super::lane::Load;
 use super::session::{Order, Patience, Session, Unrun};
+use super::stream::Ran;
 use super::tenant_pool::{Manager, TenantPool};
 
 /// A connection checked out for one request, or for those that share a lane.
@@ -77,11 +78,12 @@ impl Lease {
             guise: None,
             patience: Patience::alone(),
         };
-        self.run_order(order, rows).await.map_err(Error::of_alone)
+        let ran = self.run_order(order, rows).await;
+        ran.and_then(Ran::whole).map_err(Error::of_alone)
     }
 
     /// The same on a lane, or as a tenant's.
-    pub(super) async fn run_order<R: Rows>(&self, order: Order<'_>, rows: R) -> Result<(Done, R), Unrun> {
+    pub(super) async fn run_order<R: Rows>(&self, order: Order<'_>, rows: R) -> Result<Ran<R>, Unrun> {
         let Some(connection) = &self.connection else {
             return Err(Error::Draining.into()); // only after `finish`, which takes the lease
         };
@@ -89,10 +91,20 @@ impl Lease {
         let result = connection.session().run(order, rows).await;
         // Whatever Postgres reports leaves the session idle: outside a transaction by itself, inside because the
         // transaction was ended. A session that is in doubt has retired itself.
-        if !matches!(result, Err(Unrun::Moved)) {
+        if !matches!(result, Err(Unrun::Moved) | Ok(Ran::Paused(_))) {
             self.unanswered.fetch_sub(1, Ordering::AcqRel);
         }
         result
+    }
+
+    pub(super) fn session(&self) -> Option<&Session> {
+        self.connection.as_ref().map(Connection::session)
+    }
+
+    /// Gives the connection back after a call that had paused, and is answered now.
+    pub(super) fn finish_answered(self) {
+        self.unanswered.fetch_sub(1, Ordering::AcqRel);
+        self.finish();
     }
 
     /// The work that is on its way.

@@ -24,16 +24,18 @@ mod lease;
 mod session;
 mod shared;
 mod socket;
+mod stream;
 mod tenant_pool;
 mod tls;
 
-pub use call::{Access, Call, Done, End, Fold, Isolation, Row, Rows, Step, Transaction, Types};
+pub use call::{Access, Call, Done, End, Fold, Isolation, Row, Rows, Step, Transaction, Types, Wish};
 pub use cluster::{Cluster, ClusterState, Notice};
 pub use connect::Startup;
 pub use credentials::{Credentials, Passwords};
 pub use error::Error;
 pub use lease::Lease;
 pub use shared::Identity;
+pub use stream::{Begun, Running};
 pub use tenant_pool::{PoolState, Spec, TenantPool};
 pub use tls::{Tls, TlsError};
 

@@ -13,12 +13,13 @@ use smallvec::SmallVec;
 use tokio::time::{Instant, timeout};
 use tokio_postgres::error::SqlState;
 
-use crate::wire::{Answer, Batch, CancelKey, Connection, DbError, Replies, Row, Status};
+use crate::wire::{self, Answer, Batch, CancelKey, Connection, DbError, Halt, Replies, Row, Sent, Status};
 
-use super::call::{Access, Call, Done, End, Fold, Isolation, Rows, Step, Transaction, Types};
+use super::call::{Access, Call, Done, End, Fold, Isolation, Rows, Step, Transaction, Types, Wish};
 use super::error::Error;
 use super::lock;
 use super::shared::Identity;
+use super::stream::{Paused, Ran};
 
 /// Statements kept prepared per connection, and on one that tenants share. Past it the oldest knowledge is worth less than
 /// the memory: start over.
@@ -29,7 +30,7 @@ const STATEMENTS_MAX_SHARED: usize = 2048;
 const COMMON: u64 = 0;
 
 /// The edge waits this much longer than `statement_timeout` before it gives a statement up.
-const DEADLINE_SLACK: Duration = Duration::from_millis(250);
+pub(super) const DEADLINE_SLACK: Duration = Duration::from_millis(250);
 
 /// What a tenant's functions may have set for the session (`set_config(…, false)`) would hold for whoever comes next, with
 /// or without a token: so it goes back to what the startup message said. `RESET ALL` leaves the role alone (manual, RESET).
@@ -193,15 +194,16 @@ impl Session {
             patience: Patience::alone(),
         };
         let ran = self.run(order, take).await;
-        let (_, row) = ran.map_err(Error::of_alone)?;
+        let (_, row) = ran.and_then(Ran::whole).map_err(Error::of_alone)?;
         let mut row = row.state.into_iter();
         Ok((row.next().flatten(), row.next().flatten().unwrap_or_default()))
     }
 
-    /// Runs a call and hands its rows over until `rows` breaks, which comes back with what it has taken.
+    /// Runs a call and hands its rows over until `rows` breaks, which comes back with what it has taken, and with what there
+    /// is left of the call if it has only paused.
     ///
     /// If the future is dropped before it is done, the state of the connection is unknown: the lease closes it then.
-    pub(super) async fn run<R: Rows>(&self, order: Order<'_>, rows: R) -> Result<(Done, R), Unrun> {
+    pub(super) async fn run<R: Rows>(&self, order: Order<'_>, rows: R) -> Result<Ran<R>, Unrun> {
         let of_guise = order.guise.map(|guise| guise.identity.statement_timeout);
         let limit = order.call.statement_timeout().or(of_guise);
         let order = Order {
@@ -367,6 +369,15 @@ impl Session {
             self.retire();
             return Err(Error::Deadline(patience.limit).into());
         };
+        Ok(self.settled(answer, sent)?)
+    }
+
+    /// What an answer says of this connection.
+    pub(super) fn settled<R: Rows>(
+        &self,
+        answer: Result<(Answer, Steps<R>), wire::Error>,
+        sent: Sent<Steps<R>>,
+    ) -> Result<Steps<R>, Error> {
         match answer {
             Ok((Answer::Whole(status), mut steps)) => {
                 if status != Status::Idle && !steps.stays_open {
@@ -376,6 +387,10 @@ impl Session {
                 steps.done.took = sent.took();
                 Ok(steps)
             }
+            Ok((Answer::Paused, mut steps)) => {
+                steps.left = Some(sent);
+                Ok(steps)
+            }
             Ok((Answer::Stopped, steps)) => {
                 // The server is still at it: nobody else may run on this connection.
                 self.retire();
@@ -383,9 +398,14 @@ impl Session {
             }
             Err(error) => {
                 self.retire();
-                Err(Error::of_connection(error).into())
+                Err(Error::of_connection(error))
             }
         }
+    }
+
+    /// Goes on with what has paused.
+    pub(super) fn resume<R: Rows>(&self, sent: &Sent<Steps<R>>, steps: Steps<R>) {
+        self.connection.resume(sent, steps);
     }
 
     fn knows(&self, sql: &Arc<str>) -> bool {
@@ -551,8 +571,10 @@ struct Becomes {
 }
 
 /// Takes the answer to a batch: the rows of one of its statements, and the first row of each behind that.
-struct Steps<R> {
-    rows: R,
+pub(super) struct Steps<R> {
+    pub(super) rows: R,
+    /// Where the rest comes from, if it has paused.
+    left: Option<Sent<Self>>,
     /// Statements that are done.
     at: usize,
     /// Which of them has the rows that are wanted.
@@ -575,6 +597,7 @@ impl<R: Rows> Steps<R> {
     fn new(rows: R, main: usize, end: usize) -> Self {
         Self {
             rows,
+            left: None,
             at: 0,
             main,
             end,
@@ -611,10 +634,11 @@ impl<R: Rows> Steps<R> {
         self.ran() && self.at < self.end && self.done.after.len() < self.at - self.main
     }
 
-    fn outcome(self) -> Result<(Done, R), Error> {
-        match self.error {
-            Some(error) => Err(Error::Database(Box::new(error))),
-            None => Ok((self.done, self.rows)),
+    pub(super) fn outcome(mut self) -> Result<Ran<R>, Error> {
+        match (self.error.take(), self.left.take()) {
+            (Some(error), _) => Err(Error::Database(Box::new(error))),
+            (None, Some(sent)) => Ok(Ran::Paused(Box::new(Paused::new(self, sent)))),
+            (None, None) => Ok(Ran::Whole(self.done, self.rows)),
         }
     }
 
@@ -639,13 +663,16 @@ impl<R: Rows> Replies for Steps<R> {
         self.descriptions.push(types.into());
     }
 
-    fn row(&mut self, row: Row<'_>) -> ControlFlow<()> {
+    fn row(&mut self, row: Row<'_>) -> ControlFlow<Halt> {
         if self.at == self.main {
             // Columns that do not fit are of a read, and read to its end: the connection stays good. So is what was found
             // elsewhere.
             if !self.done.stopped && !self.elsewhere() && self.rows.row(row).is_break() {
+                if self.rows.wish() == Wish::Later {
+                    return ControlFlow::Break(Halt::Pause);
+                }
                 self.done.stopped = true;
-                return ControlFlow::Break(());
+                return ControlFlow::Break(Halt::Stop);
             }
         } else if self.wants_first_row() {
             self.done.after.push(texts(row));

@@ -15,14 +15,15 @@ use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 use crate::types::{RoleName, SchemaName};
 
 use super::budget::{Holder, Slot};
-use super::call::{Access, Call, Done, Rows};
+use super::call::{Access, Call, Done, Rows, Wish};
 use super::cluster::Cluster;
 use super::connect::{NOWHERE, Startup};
 use super::error::Error;
 use super::lane::{BUSY, Costs, FULL, Lanes, Place, SPAN};
 use super::lease::Lease;
-use super::session::{Guise, Order, Patience, Session, Unrun};
+use super::session::{DEADLINE_SLACK, Guise, Order, Patience, Session, Unrun};
 use super::shared::Identity;
+use super::stream::{Begun, Ran, Running};
 use super::{LOOK_AROUND, Pools};
 
 /// A connection is not kept for ever: server memory grows with the catalog entries it has touched.
@@ -186,6 +187,21 @@ impl TenantPool {
         rows: impl Fn() -> R,
         waited: impl Fn(Duration),
     ) -> Result<(Done, R), Error> {
+        self.begin(pools, call, rows, waited).await?.whole().await
+    }
+
+    /// The same, but that it is handed over when its rows pause. What has begun to come is not run once more.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`run`](Self::run).
+    pub async fn begin<R: Rows>(
+        self: &Arc<Self>,
+        pools: &Pools,
+        call: &Call<'_>,
+        rows: impl Fn() -> R,
+        waited: impl Fn(Duration),
+    ) -> Result<Begun<R>, Error> {
         match self.run_once(pools, call, &rows, &waited).await {
             Err(error) if error.is_of_connection() && call.only_reads() => {
                 self.run_once(pools, call, &rows, &waited).await
@@ -218,7 +234,7 @@ impl TenantPool {
         }
         match ran {
             Err(Unrun::Elsewhere) => self.run(pools, call, rows, |_| {}).await,
-            ran => ran.map_err(Error::of_alone),
+            ran => ran.map_err(Error::of_alone)?.whole().await,
         }
     }
 
@@ -228,7 +244,7 @@ impl TenantPool {
         call: &Call<'_>,
         rows: &impl Fn() -> R,
         waited: &impl Fn(Duration),
-    ) -> Result<(Done, R), Error> {
+    ) -> Result<Begun<R>, Error> {
         let learns = call.is_one_batch();
         let cost = if learns { self.cost(call.statement.sql) } else { None };
         let ran = match cost {
@@ -237,13 +253,17 @@ impl TenantPool {
         };
         let ran = match ran {
             Err(Unrun::Moved | Unrun::Elsewhere) => self.run_alone(pools, call, None, rows(), waited).await,
-            ran => ran,
+            ran => ran.map(|(done, rows)| Begun::Whole(done, rows)),
         };
         let ran = ran.map_err(Error::of_alone);
-        if let (true, Ok((done, _))) = (learns, &ran)
-            && self.costs.learn(call.statement.sql, done.took)
-        {
-            self.spec.cluster.costs().learn(call.statement.sql, done.took);
+        match &ran {
+            Ok(Begun::Whole(done, _)) if learns => {
+                if self.costs.learn(call.statement.sql, done.took) {
+                    self.spec.cluster.costs().learn(call.statement.sql, done.took);
+                }
+            }
+            Ok(Begun::Running(_)) => self.costs.set_long(call.statement.sql),
+            _ => {}
         }
         ran
     }
@@ -275,7 +295,13 @@ impl TenantPool {
             guise: seat.shared.as_ref().map(|(guise, _)| *guise),
             patience: Patience::new(Some(seat.place.patience()), &is_long),
         };
-        seat.place.lease().run_order(order, rows).await
+        let ran = seat.place.lease().run_order(order, rows).await;
+        let (done, rows) = ran.and_then(Ran::whole)?;
+        if done.stopped && rows.wish() == Wish::Alone {
+            self.costs.set_long(call.statement.sql);
+            return Err(Unrun::Moved);
+        }
+        Ok((done, rows))
     }
 
     async fn run_alone<R: Rows>(
@@ -283,20 +309,28 @@ impl TenantPool {
         pools: &Pools,
         call: &Call<'_>,
         guise: Option<Guise<'_>>,
-        rows: R,
+        mut rows: R,
         waited: &impl Fn(Duration),
-    ) -> Result<(Done, R), Unrun> {
+    ) -> Result<Begun<R>, Unrun> {
         let asked = Instant::now();
         let lease = self.checkout(pools).await?;
-        waited(asked.elapsed());
+        let began = Instant::now();
+        waited(began - asked);
+        rows.alone();
         let order = Order {
             call,
             guise,
             patience: Patience::alone(),
         };
         let ran = lease.run_order(order, rows).await;
+        if let Ok(Ran::Paused(paused)) = ran {
+            let limit = call.statement_timeout().unwrap_or(self.spec.statement_timeout);
+            let limit = limit.saturating_add(DEADLINE_SLACK);
+            return Ok(Begun::Running(Box::new(Running::new(paused, lease, began, limit))));
+        }
         lease.finish();
-        ran
+        let (done, rows) = ran.and_then(Ran::whole)?;
+        Ok(Begun::Whole(done, rows))
     }
 
     /// Whether its connections are those that tenants share.

@@ -33,7 +33,8 @@ pub struct CancelKey {
 /// A batch on its way: ready when all of it is answered, or when its [`Replies`] wants no more. They come back with it,
 /// unless the connection is lost.
 ///
-/// If it is dropped before that, the server goes on; what it answers is passed over.
+/// If it is dropped before that, the server goes on; what it answers is passed over. One that has paused holds its connection
+/// up until that is dropped as well.
 #[must_use = "what came back is known when it is awaited"]
 pub struct Sent<R> {
     exchange: Arc<Exchange<Option<R>>>,
@@ -61,6 +62,7 @@ const IDLE: u8 = 2;
 const TRANSACTION: u8 = 3;
 const FAILED: u8 = 4;
 const STOPPED: u8 = 5;
+const PAUSED: u8 = 6;
 
 /// What the driver and the requests have in common.
 #[derive(Default)]
@@ -119,6 +121,13 @@ impl Connection {
         drop(outbox);
         self.shared.driver.wake();
         Sent { exchange }
+    }
+
+    /// Goes on with a batch that has paused: `replies` takes what comes back from here on.
+    pub fn resume<R: Replies>(&self, sent: &Sent<R>, replies: R) {
+        *sent.exchange.replies() = Some(replies);
+        sent.exchange.resume();
+        self.shared.driver.wake();
     }
 
     /// Whether nothing can be sent any more.
@@ -198,19 +207,38 @@ impl<R: ?Sized> Exchange<R> {
         self.end(STOPPED);
     }
 
+    pub(super) fn pause(&self) {
+        self.end(PAUSED);
+    }
+
+    /// Whether it has paused, and somebody will resume it.
+    pub(super) fn is_paused(&self) -> bool {
+        self.outcome.load(Ordering::Acquire) == PAUSED && !self.is_abandoned()
+    }
+
+    fn resume(&self) {
+        // Else the connection was lost meanwhile.
+        let _paused = self.turn(PAUSED, WAITING);
+    }
+
     pub(super) fn lose(&self, error: Error) {
         *lock(&self.failure) = Some(error);
-        self.end(LOST);
+        if !self.turn(PAUSED, LOST) {
+            self.end(LOST);
+        }
     }
 
     /// The first end is the one that is told.
     fn end(&self, outcome: u8) {
-        let first = self
-            .outcome
-            .compare_exchange(WAITING, outcome, Ordering::AcqRel, Ordering::Relaxed);
-        if first.is_ok() {
+        if self.turn(WAITING, outcome) {
             self.waker.wake();
         }
+    }
+
+    fn turn(&self, from: u8, to: u8) -> bool {
+        self.outcome
+            .compare_exchange(from, to, Ordering::AcqRel, Ordering::Relaxed)
+            .is_ok()
     }
 }
 
@@ -242,6 +270,7 @@ impl<R> Future for Sent<R> {
             TRANSACTION => Answer::Whole(Status::Transaction),
             FAILED => Answer::Whole(Status::Failed),
             STOPPED => Answer::Stopped,
+            PAUSED => Answer::Paused,
             _ => return Poll::Ready(Err(lock(&exchange.failure).take().unwrap_or(Error::Closed))),
         };
         // None only if it is polled once more after it was ready.

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::future::Future;
 use std::io;
+use std::ops::ControlFlow;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -16,7 +17,7 @@ use tokio_util::io::poll_read_buf;
 
 use super::connection::{InFlight, Shared, lock};
 use super::error::{DbError, Error};
-use super::reply::{self, Body, Row, Status};
+use super::reply::{self, Body, Halt, Row, Status};
 
 /// Drives the socket of one connection: sends what requests ask for, and hands them what comes back. It ends when the
 /// [`Connection`](super::Connection) was dropped and the socket is closed, or with the error that ended it.
@@ -35,6 +36,8 @@ pub struct Driver<S> {
     farewell: Option<DbError>,
     /// When the last batch was answered.
     answered: Instant,
+    /// The first of those in flight has paused: what is received stays where it is, and nothing more is read.
+    paused: bool,
     phase: Phase,
 }
 
@@ -63,6 +66,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
             types: Vec::new(),
             farewell: None,
             answered: Instant::now(),
+            paused: false,
             phase: Phase::Open,
         }
     }
@@ -77,6 +81,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
             }
             if self.in_flight.is_empty() {
                 self.slim();
+            }
+            if self.paused {
+                // Who resumes it, or drops the connection, wakes us.
+                if self.in_flight.front().is_some_and(|first| first.exchange.is_paused()) {
+                    return Poll::Pending;
+                }
+                self.paused = false;
+                self.dispatch()?;
+                continue;
             }
             ready!(self.read(context))?;
         }
@@ -143,7 +156,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
 
     fn dispatch(&mut self) -> Result<(), Error> {
         let mut read = 0;
-        while let Some((tag, body, length)) = reply::message(&self.received[read..])? {
+        while !self.paused
+            && let Some((tag, body, length)) = reply::message(&self.received[read..])?
+        {
             read += length;
             let Some(current) = self.in_flight.front_mut() else {
                 if tag == b'E' {
@@ -153,15 +168,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
                 }
                 continue;
             };
-            if let Some(status) = answer(current, tag, body, &mut self.types, &mut self.farewell)? {
-                let now = Instant::now();
-                let took = now - self.answered.max(current.sent);
-                self.answered = now;
-                current.exchange.finish(status, took);
-                self.shared.answered.fetch_add(1, Ordering::Relaxed);
-                self.in_flight.pop_front();
-                if let Some(next) = self.in_flight.front() {
-                    next.exchange.begin();
+            match answer(current, tag, body, &mut self.types, &mut self.farewell)? {
+                After::Next => {}
+                After::Pause => self.paused = true,
+                After::End(status) => {
+                    let now = Instant::now();
+                    let took = now - self.answered.max(current.sent);
+                    self.answered = now;
+                    current.exchange.finish(status, took);
+                    self.shared.answered.fetch_add(1, Ordering::Relaxed);
+                    self.in_flight.pop_front();
+                    if let Some(next) = self.in_flight.front() {
+                        next.exchange.begin();
+                    }
                 }
             }
         }
@@ -178,20 +197,36 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
     }
 }
 
-/// Hands one message over; the status if it was the last.
+/// What is to be done after a message.
+enum After {
+    /// To hand the next one over.
+    Next,
+    /// To wait until the batch is resumed.
+    Pause,
+    /// It was the batch's last.
+    End(Status),
+}
+
+/// Hands one message over.
 fn answer(
     current: &mut InFlight,
     tag: u8,
     body: Body<'_>,
     types: &mut Vec<u32>,
     farewell: &mut Option<DbError>,
-) -> Result<Option<Status>, Error> {
+) -> Result<After, Error> {
     let wanted = !current.exchange.is_abandoned();
     match tag {
         b'D' if wanted => {
             let row = Row::parse(body)?;
-            if current.exchange.replies().row(row).is_break() {
-                current.exchange.stop();
+            let taken = current.exchange.replies().row(row);
+            match taken {
+                ControlFlow::Continue(()) => {}
+                ControlFlow::Break(Halt::Stop) => current.exchange.stop(),
+                ControlFlow::Break(Halt::Pause) => {
+                    current.exchange.pause();
+                    return Ok(After::Pause);
+                }
             }
         }
         b'D' => {}
@@ -217,7 +252,7 @@ fn answer(
             let status = reply::status(body)?;
             current.points -= 1;
             if current.points == 0 {
-                return Ok(Some(status));
+                return Ok(After::End(status));
             }
         }
         // ParseComplete, BindComplete, CloseComplete, ParameterDescription: nothing that was not known.
@@ -225,7 +260,7 @@ fn answer(
         _ if is_asynchronous(tag) => {}
         _ => return Err(Error::Protocol("an answer to something else than was asked")),
     }
-    Ok(None)
+    Ok(After::Next)
 }
 
 /// NoticeResponse, ParameterStatus, NotificationResponse: they come at any time (manual, 55.2.7).

@@ -11,7 +11,8 @@
 //! A [`Batch`] is messages that end in one or more synchronisation points. Who sends it gives a [`Replies`], which the
 //! [`Driver`], the task that owns the socket, calls with what comes back, in order; when the last synchronisation point
 //! is answered, [`Sent`] is ready and gives it back. Batches of a connection run in the order they were sent, and an
-//! error ends its own only: so a connection can be shared by requests that know nothing of each other.
+//! error ends its own only: so a connection can be shared by requests that know nothing of each other. Who has a connection
+//! alone may pause: nothing is read then, and the server waits, until the batch is resumed.
 //!
 //! Nothing here knows pools, tenants or SQL.
 
@@ -26,7 +27,7 @@ pub use batch::Batch;
 pub use connection::{CancelKey, Connection, Sent};
 pub use driver::Driver;
 pub use error::{DbError, Error};
-pub use reply::{Answer, Replies, Row, Status};
+pub use reply::{Answer, Halt, Replies, Row, Status};
 pub use startup::{Login, cancel, startup};
 
 #[cfg(test)]

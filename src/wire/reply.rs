@@ -11,8 +11,8 @@ pub trait Replies: Send + 'static {
     /// The types of a statement's columns, by OID: the answer to its being described. None if it has no rows.
     fn columns(&mut self, types: &[u32]);
 
-    /// One row of the statement that runs. To break is to want nothing more of the batch: what still comes is passed over.
-    fn row(&mut self, row: Row<'_>) -> ControlFlow<()>;
+    /// One row of the statement that runs. To break is to want no more for now, or at all.
+    fn row(&mut self, row: Row<'_>) -> ControlFlow<Halt>;
 
     /// A statement is done: how many rows it read or changed, as the server counts them.
     fn complete(&mut self, affected: u64);
@@ -29,7 +29,7 @@ impl<R: Replies> Replies for Option<R> {
         }
     }
 
-    fn row(&mut self, row: Row<'_>) -> ControlFlow<()> {
+    fn row(&mut self, row: Row<'_>) -> ControlFlow<Halt> {
         self.as_mut()
             .map_or(ControlFlow::Continue(()), |replies| replies.row(row))
     }
@@ -47,11 +47,23 @@ impl<R: Replies> Replies for Option<R> {
     }
 }
 
+/// Why no more rows are wanted.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Halt {
+    /// Nothing more of the batch is: what still comes is passed over.
+    Stop,
+    /// The next row is wanted once the batch is resumed. Until then nothing is read from the socket, so that the server has
+    /// to wait as well, and so has every batch behind this one.
+    Pause,
+}
+
 /// How a batch ended.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Answer {
     /// All of it is answered.
     Whole(Status),
+    /// [`Replies::row`] wanted to pause: [`Connection::resume`](super::Connection::resume) goes on.
+    Paused,
     /// [`Replies::row`] wanted no more; the server may still be at it.
     Stopped,
 }

@@ -73,7 +73,7 @@ async fn connected() -> (Connection, Driver<DuplexStream>, DuplexStream) {
     (connection, driver, server)
 }
 
-/// Takes the texts of all rows, up to one that says to stop.
+/// Takes the texts of all rows, up to one that says to stop, or to pause.
 #[derive(Debug, Default)]
 struct Taken {
     rows: Vec<Vec<Option<String>>>,
@@ -84,16 +84,17 @@ struct Taken {
 impl Replies for Taken {
     fn columns(&mut self, _: &[u32]) {}
 
-    fn row(&mut self, row: Row<'_>) -> ControlFlow<()> {
+    fn row(&mut self, row: Row<'_>) -> ControlFlow<Halt> {
         let text = |value: &[u8]| String::from_utf8_lossy(value).into_owned();
         let values: Vec<_> = row.values().map(|value| value.map(text)).collect();
-        let stops = values.iter().flatten().any(|value| value == "stop");
+        let says = |word| values.iter().flatten().any(|value| value == word);
+        let flow = match (says("stop"), says("pause")) {
+            (true, _) => ControlFlow::Break(Halt::Stop),
+            (_, true) => ControlFlow::Break(Halt::Pause),
+            _ => ControlFlow::Continue(()),
+        };
         self.rows.push(values);
-        if stops {
-            ControlFlow::Break(())
-        } else {
-            ControlFlow::Continue(())
-        }
+        flow
     }
 
     fn complete(&mut self, affected: u64) {
@@ -164,6 +165,49 @@ async fn answers_go_to_whom_they_are_for() {
         () = talk => {}
         ended = driver => panic!("{ended:?}"),
     }
+}
+
+/// While one has paused, what comes stays in the socket, and in that of the server.
+#[tokio::test]
+async fn a_pause_holds_the_server_up_until_it_is_over() {
+    let (connection, driver, mut server) = connected().await;
+    let talk = async {
+        let mut sent = connection.send(&query(), Taken::default());
+        let next = connection.send(&query(), Taken::default());
+        let rows = [row(&[Some("pause")]), row(&[Some("a")]), row(&[Some("pause")])].concat();
+        server.write_all(&rows).await.unwrap();
+        let (answer, taken) = (&mut sent).await.unwrap();
+        assert_eq!((answer, &taken.rows), (Answer::Paused, &vec![texts(&["pause"])]));
+        let flood = row(&[Some(&"x".repeat(1000))]).repeat(1000);
+        let written = timeout(Duration::from_millis(100), server.write_all(&flood)).await;
+        assert!(written.is_err(), "nobody reads");
+        connection.resume(&sent, taken);
+        let (answer, taken) = (&mut sent).await.unwrap();
+        assert_eq!(answer, Answer::Paused);
+        assert_eq!(taken.rows, [["pause"], ["a"], ["pause"]].map(|row| texts(&row)));
+        drop((sent, next));
+        drop(connection);
+        // What is left is read to its end, for nobody.
+        let mut goodbye = Vec::new();
+        server.shutdown().await.unwrap();
+        server.read_to_end(&mut goodbye).await.unwrap();
+    };
+    let (ended, ()) = tokio::join!(driver, talk);
+    assert!(matches!(ended, Err(Error::Protocol(_) | Error::Closed)), "{ended:?}");
+}
+
+#[tokio::test]
+async fn who_has_paused_is_told_of_the_end_when_they_go_on() {
+    let (connection, mut driver, mut server) = connected().await;
+    let mut sent = connection.send(&query(), Taken::default());
+    server.write_all(&row(&[Some("pause")])).await.unwrap();
+    let (_, taken) = tokio::select! {
+        answer = &mut sent => answer.unwrap(),
+        ended = &mut driver => panic!("{ended:?}"),
+    };
+    drop(driver);
+    connection.resume(&sent, taken);
+    assert!(matches!(sent.await, Err(Error::Closed)));
 }
 
 #[tokio::test]
