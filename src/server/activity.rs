@@ -42,6 +42,12 @@ impl Activity {
 #[derive(Debug)]
 pub(super) struct Answering(Arc<Activity>);
 
+impl Answering {
+    pub(super) fn activity(&self) -> &Arc<Activity> {
+        &self.0
+    }
+}
+
 impl Drop for Answering {
     fn drop(&mut self) {
         self.0.events.fetch_add(1, Ordering::Relaxed);

@@ -147,8 +147,8 @@ impl<A: Answer> Settings<A> {
             // Counted from here and not from the first poll: a stream that waits for its turn is not idle.
             let answering = activity.begin();
             async move {
-                let response = reply(&*answer, request, &info, most_headers).await;
-                drop(answering);
+                let mut response = reply(&*answer, request, &info, most_headers).await;
+                response.body_mut().attend(answering);
                 Ok::<_, Infallible>(response)
             }
         });

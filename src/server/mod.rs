@@ -10,15 +10,15 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use http::{Request, Response};
-use http_body_util::Full;
 use hyper::body::Incoming;
 
+pub use body::{Body, Broken, Feed};
 pub use listener::{Error as ListenerError, Listener};
 pub use shutdown::{Shutdown, Signal, Signals};
 
 mod activity;
+mod body;
 mod connection;
 mod heads;
 mod listener;
@@ -29,15 +29,12 @@ pub mod throwaway;
 pub mod tls;
 mod transport;
 
-/// What a response carries: rows are encoded in full before the first byte leaves.
-pub type Body = Full<Bytes>;
-
 /// Turns one request into one response; the only thing this module asks of the program above it.
 pub trait Answer: Send + Sync + 'static {
     /// Answers `request`, which arrived on `connection`.
     ///
     /// There is no error: whatever went wrong has a status. The future is dropped when the client goes away (an HTTP/1.1
-    /// connection that closes, an HTTP/2 stream that is reset), and when a shutdown runs out of grace.
+    /// connection that closes, an HTTP/2 stream that is reset), and when a shutdown runs out of grace. So is the body.
     fn answer(
         &self,
         request: Request<Incoming>,

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
-use http_body_util::{BodyExt, Empty, Full};
+use http_body_util::{BodyExt, Empty};
 use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -66,7 +66,7 @@ impl Answer for Probe {
                 None => format!("{:?}", request.version()),
             },
         };
-        Response::new(Full::new(Bytes::from(text)))
+        Response::new(Body::new(Bytes::from(text)))
     }
 }
 
