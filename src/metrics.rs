@@ -111,6 +111,16 @@ impl Metrics {
         self.seconds.observe(took.as_secs_f64());
     }
 
+    /// An answer broke off after its head.
+    pub fn broken(&self, tenant: &str, took: Duration) {
+        let labels = RequestLabels {
+            tenant: tenant.to_owned(),
+            status: "broken",
+        };
+        self.requests.get_or_create(&labels).inc();
+        self.seconds.observe(took.as_secs_f64());
+    }
+
     /// A request got a connection.
     pub fn checkout(&self, waited: Duration) {
         self.checkout.observe(waited.as_secs_f64());

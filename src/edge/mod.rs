@@ -28,7 +28,7 @@ use crate::query::Plans;
 use crate::router::Ports;
 use crate::server::tls::CertificateStore;
 use crate::server::{Limits, Listener, ListenerError, Shutdown, Signals, tls};
-use crate::service::Service;
+use crate::service::{Service, Streams};
 use crate::tenant::{Onboarder, Registry};
 use crate::types::ClusterId;
 
@@ -222,6 +222,7 @@ impl Edge {
             ports: Ports::new(own_ports.into_iter().flatten().chain(public_ports)),
             server_key: config.server.jwt_secret.clone().or(options.jwt_secret),
             max_body: config.server.max_body.get(),
+            streams: Streams::new(connections.clone()),
             next_request: AtomicU64::new(1),
         });
         let operator = Arc::new(Operator::new(

@@ -96,6 +96,12 @@ impl JsonRows {
         self.out.len() + "]".len()
     }
 
+    /// What is there so far. The rows that follow, and the end of the array, go on behind it; [`len`](Self::len) counts
+    /// from here. There is room for `capacity` bytes of them.
+    pub fn take(&mut self, capacity: usize) -> Vec<u8> {
+        std::mem::replace(&mut self.out, Vec::with_capacity(capacity))
+    }
+
     /// Closes the array.
     pub fn finish(mut self) -> Bytes {
         self.out.push(b']');

@@ -39,8 +39,8 @@ pub struct Data<'a> {
     pub body: Option<Bytes>,
     /// Its media type, with a charset where it has one.
     pub content_type: String,
-    /// The rows that were read or changed.
-    pub count: u64,
+    /// The rows that were read or changed, if all of them are here.
+    pub count: Option<u64>,
     /// All rows there are, or were changed, if that was asked for.
     pub total: Option<u64>,
     /// The rows before the first.
@@ -104,7 +104,7 @@ impl Data<'_> {
     fn status(&self) -> StatusCode {
         match self.action {
             Action::Read => match self.total {
-                Some(total) if self.count < total => StatusCode::PARTIAL_CONTENT,
+                Some(total) if self.count.is_some_and(|count| count < total) => StatusCode::PARTIAL_CONTENT,
                 _ => StatusCode::OK,
             },
             Action::Explained => StatusCode::OK,
@@ -118,7 +118,7 @@ impl Data<'_> {
 
     fn range(&self) -> Option<HeaderValue> {
         let rows = match self.action {
-            Action::Read | Action::Called | Action::Updated => self.count,
+            Action::Read | Action::Called | Action::Updated => self.count?,
             Action::Inserted | Action::Merged | Action::Deleted => 0,
             Action::Explained | Action::Replaced => return None,
         };

@@ -96,6 +96,7 @@ impl Service {
             schema,
             profile,
             preferences: Preferences::parse(texts(&parts.headers, &PREFER), decides),
+            began: started,
             accepts: MediaType::accepted(texts(&parts.headers, &ACCEPT)),
             structure: tenant.structure(schema, &self.pools, &self.catalogs).await?,
             parts: &parts,
@@ -182,6 +183,7 @@ impl Service {
             media: &media,
             checks,
             end: End::Commit,
+            streams: true,
         };
         let outcome = self.run(asked, work).await?;
         let (_, offset) = query.range();
@@ -200,7 +202,7 @@ impl Service {
             content_location: Some(format!("/api/{}{location}", query::encoded(name))),
             ..asked.data(&plan, &media, &outcome)
         };
-        asked.respond(data, &outcome)
+        asked.respond(data, outcome)
     }
 
     async fn write(
@@ -259,6 +261,7 @@ impl Service {
             media: &media,
             checks,
             end,
+            streams: false,
         };
         let outcome = self.run(asked, work).await?;
         match write {
@@ -284,7 +287,7 @@ impl Service {
             location: location(relation, &plan, returning, &outcome),
             ..asked.data(&plan, &media, &outcome)
         };
-        asked.respond(data, &outcome)
+        asked.respond(data, outcome)
     }
 
     /// `/api/rpc/{function}`.
@@ -368,6 +371,7 @@ impl Service {
             media: &media,
             checks,
             end,
+            streams: false,
         };
         let outcome = self.run(asked, work).await?;
         let (_, offset) = query.range();
@@ -388,7 +392,7 @@ impl Service {
             applied: asked.preferences.applied(honoured),
             ..asked.data(&plan, &media, &outcome)
         };
-        asked.respond(data, &outcome)
+        asked.respond(data, outcome)
     }
 }
 

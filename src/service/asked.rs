@@ -39,6 +39,7 @@ pub(super) struct Asked<'a> {
     pub(super) accepts: Vec<MediaType>,
     pub(super) structure: Arc<Structure>,
     pub(super) timings: Timings,
+    pub(super) began: Instant,
 }
 
 impl<'a> Asked<'a> {
@@ -187,7 +188,7 @@ impl<'a> Asked<'a> {
             action: Action::Read,
             body: Some(outcome.body.clone()),
             content_type: media.content_type(),
-            count: outcome.count,
+            count: outcome.streamed.is_none().then_some(outcome.count),
             total: outcome.total,
             offset: 0,
             applied: None,
@@ -198,12 +199,15 @@ impl<'a> Asked<'a> {
         }
     }
 
-    pub(super) fn respond(&self, mut data: Data<'_>, outcome: &Outcome) -> Result<Response<Body>, Error> {
+    pub(super) fn respond(&self, mut data: Data<'_>, outcome: Outcome) -> Result<Response<Body>, Error> {
         let started = Instant::now();
         if self.parts.method == Method::HEAD {
             data.body = data.body.map(|_| Bytes::new());
         }
         let mut response = data.into_response();
+        if let Some(streamed) = outcome.streamed {
+            *response.body_mut() = streamed;
+        }
         response::apply(outcome.headers.as_deref(), outcome.status.as_deref(), &mut response)?;
         self.timings.add(Phase::Response, started);
         Ok(response)

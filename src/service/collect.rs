@@ -7,9 +7,11 @@ use bytes::Bytes;
 
 use crate::encode::{Column, Encoding, JsonRows};
 use crate::error::Error;
-use crate::pool::{Done, Row, Rows as TakesRows, Types};
+use crate::pool::{Done, Row, Rows as TakesRows, Types, Wish};
 use crate::query::Plan;
 use crate::query::plan::Rows;
+
+use super::stream::{PIECE, WHOLE_MOST};
 
 /// Takes the rows of a plan's statement.
 pub(super) struct Collector {
@@ -26,6 +28,10 @@ pub(super) struct Collector {
     pub(super) texts: Vec<Vec<Option<String>>>,
     csv: bool,
     limit: usize,
+    /// How many bytes it takes before it asks what next: all that it may, or what is sent whole, or a piece.
+    mark: usize,
+    alone: bool,
+    wish: Wish,
     checks: Checks,
     pub(super) count: u64,
     pub(super) total: Option<u64>,
@@ -61,11 +67,58 @@ impl Collector {
             texts: Vec::new(),
             csv,
             limit,
+            mark: limit,
+            alone: false,
+            wish: Wish::Nothing,
             checks,
             count: 0,
             total: None,
             created: 0,
             failure: None,
+        }
+    }
+
+    /// The same, but that it pauses when there is more than is sent whole.
+    pub(super) fn streaming(mut self) -> Self {
+        self.mark = WHOLE_MOST;
+        self
+    }
+
+    /// The beginning of the list, after it has paused for the first time.
+    pub(super) fn first(&mut self, plan: &Plan) -> Vec<u8> {
+        let mut begun = self.piece();
+        if self.kind == Rows::Whole {
+            // A list begins with a bracket where others have a comma.
+            begun.splice(..1, [b'[']);
+        }
+        if self.csv {
+            let mut head = Vec::new();
+            csv_line(names(plan), &mut head);
+            begun.splice(..0, head);
+        }
+        begun
+    }
+
+    /// What there is more of it, after it has paused again.
+    pub(super) fn piece(&mut self) -> Vec<u8> {
+        self.mark = PIECE;
+        self.wish = Wish::Nothing;
+        match self.kind {
+            Rows::Objects | Rows::Values => self.json.take(PIECE_ROOM),
+            _ => std::mem::replace(&mut self.out, Vec::with_capacity(PIECE_ROOM)),
+        }
+    }
+
+    /// What is left of it at its end.
+    pub(super) fn last(self) -> Bytes {
+        match self.kind {
+            Rows::Objects | Rows::Values => self.json.finish(),
+            Rows::Whole => {
+                let mut rest = self.out;
+                rest.push(b']');
+                rest.into()
+            }
+            _ => self.out.into(),
         }
     }
 
@@ -88,11 +141,10 @@ impl Collector {
                 Bytes::from(list)
             }
             Rows::Text if self.csv => {
-                let names = plan.output_columns.iter().map(|column| Some(&*column.name));
                 let mut document = Vec::with_capacity(self.out.len() + 64);
                 // Without a row there is nothing to head.
                 if self.count > 0 {
-                    csv_line(names, &mut document);
+                    csv_line(names(plan), &mut document);
                 }
                 if self.out.is_empty() {
                     document.push(b'\n');
@@ -104,7 +156,7 @@ impl Collector {
         }
     }
 
-    fn take(&mut self, row: Row<'_>) -> Result<(), Error> {
+    fn take(&mut self, row: Row<'_>) -> Result<ControlFlow<()>, Error> {
         match self.kind {
             Rows::Objects | Rows::Values | Rows::Text | Rows::Whole => {
                 let width = if self.kind == Rows::Whole {
@@ -113,7 +165,7 @@ impl Collector {
                     self.columns.len()
                 };
                 if !self.extras(row, width) {
-                    return Ok(());
+                    return Ok(ControlFlow::Continue(()));
                 }
                 self.count += 1;
                 match self.kind {
@@ -166,10 +218,23 @@ impl Collector {
                 }
             }
         }
-        if self.out.len().max(self.json.len()).max(self.size) > self.limit {
+        let held = self.out.len().max(self.json.len()).max(self.size);
+        if held > self.mark {
+            return self.full(held);
+        }
+        Ok(ControlFlow::Continue(()))
+    }
+
+    /// It holds what it may hold for now, or more.
+    #[cold]
+    fn full(&mut self, held: usize) -> Result<ControlFlow<()>, Error> {
+        if held > self.limit {
             return Err(Error::ResponseTooLarge { limit: self.limit });
         }
-        Ok(())
+        self.wish = if self.alone { Wish::Later } else { Wish::Alone };
+        // For who has it go on without taking anything.
+        self.mark = self.limit;
+        Ok(ControlFlow::Break(()))
     }
 
     /// What stands behind the columns of a row; whether there is a row at all.
@@ -204,12 +269,20 @@ impl TakesRows for Collector {
 
     fn row(&mut self, row: Row<'_>) -> ControlFlow<()> {
         match self.take(row) {
-            Ok(()) => ControlFlow::Continue(()),
+            Ok(flow) => flow,
             Err(error) => {
                 self.failure = Some(error);
                 ControlFlow::Break(())
             }
         }
+    }
+
+    fn alone(&mut self) {
+        self.alone = true;
+    }
+
+    fn wish(&self) -> Wish {
+        self.wish
     }
 
     fn finish(&mut self, done: &Done) -> ControlFlow<()> {
@@ -237,6 +310,13 @@ impl Checks {
             _ => None,
         }
     }
+}
+
+/// Room for a piece, and for the row that makes it one.
+const PIECE_ROOM: usize = PIECE + PIECE / 8;
+
+fn names(plan: &Plan) -> impl Iterator<Item = Option<&str>> {
+    plan.output_columns.iter().map(|column| Some(&*column.name))
 }
 
 /// A `bigint` that counts something.

@@ -5,6 +5,7 @@ mod asked;
 mod collect;
 mod document;
 mod run;
+mod stream;
 mod timing;
 
 use std::sync::Arc;
@@ -41,8 +42,9 @@ use crate::views;
 use api::Target;
 use collect::{Checks, Collector};
 use run::{Job, Runner};
+pub use stream::Streams;
 
-/// No answer may take more memory than this.
+/// No answer may take more memory than this. One that is streamed may be longer, if no row of it is.
 const MAX_RESPONSE: usize = 64 << 20;
 
 /// The values of a page, as text: markup makes them several times as large, and no browser shows so much well.
@@ -72,6 +74,8 @@ pub struct Service {
     pub server_key: Option<Secret>,
     /// The longest body in bytes.
     pub max_body: usize,
+    /// Answers that are sent while their rows still come.
+    pub streams: Streams,
     /// Numbers the requests.
     pub next_request: AtomicU64,
 }
@@ -95,7 +99,10 @@ impl Answer for Service {
                 response.headers_mut().insert(REQUEST_ID, id);
             }
             let name = tenant.as_ref().ok().map(|tenant| tenant.label());
-            self.metrics.request(name, response.status(), started.elapsed());
+            // A streamed answer is counted when it is complete.
+            if response.body().is_whole() {
+                self.metrics.request(name, response.status(), started.elapsed());
+            }
             response
         }
         .instrument(span)

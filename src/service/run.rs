@@ -5,19 +5,21 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header::COOKIE;
-use http::{HeaderMap, Method, Uri};
+use http::{HeaderMap, Method, Uri, Version};
 use tokio::time::Instant;
 
 use crate::config::TxEnd;
 use crate::error::Error;
-use crate::pool::{Access, Call, Done, End, Isolation, Rows, Step, Transaction};
+use crate::pool::{Access, Begun, Call, Done, End, Isolation, Rows, Step, Transaction};
 use crate::query;
 use crate::query::plan::Rows as Kind;
 use crate::query::{MediaType, Plan, Query, TransactionEnd};
+use crate::server::Body;
 use crate::tenant::{Structure, Tenant};
 
 use super::asked::Asked;
 use super::collect::{Checks, Collector};
+use super::stream::Streaming;
 use super::timing::Phase;
 use super::{Caller, MAX_RESPONSE, Service};
 
@@ -57,11 +59,16 @@ pub(super) struct Work<'a> {
     pub(super) media: &'a MediaType,
     pub(super) checks: Checks,
     pub(super) end: End,
+    /// Whether its rows are a list, and nothing in front of them depends on those that come later.
+    pub(super) streams: bool,
 }
 
 /// What came of a plan.
+#[derive(Default)]
 pub(super) struct Outcome {
     pub(super) body: Bytes,
+    /// Instead of `body`, and without a count: its rows still come.
+    pub(super) streamed: Option<Body>,
     pub(super) count: u64,
     pub(super) total: Option<u64>,
     pub(super) created: u64,
@@ -79,6 +86,17 @@ impl Service {
         job: Job<'_>,
         rows: impl Fn() -> R,
     ) -> Result<(Done, R), Error> {
+        let mut begun = self.begin(runner, job, rows).await?;
+        loop {
+            match begun {
+                Begun::Whole(done, rows) => return Ok((done, rows)),
+                Begun::Running(running) => begun = running.go_on().await?,
+            }
+        }
+    }
+
+    /// The same up to where the rows pause.
+    async fn begin<R: Rows>(&self, runner: Runner<'_>, job: Job<'_>, rows: impl Fn() -> R) -> Result<Begun<R>, Error> {
         let before = runner.before();
         let before: Vec<_> = before.iter().map(|sql| Step { sql, params: &[] }).collect();
         let observed = job.runs_code || job.writes || !before.is_empty();
@@ -103,7 +121,7 @@ impl Service {
         };
         let pool = runner.tenant.pool(&self.pools);
         let waited = |time| self.metrics.checkout(time);
-        let result = pool.run(&self.pools, &call, rows, waited).await;
+        let result = pool.begin(&self.pools, &call, rows, waited).await;
         result.map_err(|source| Error::Pool {
             source,
             authenticated: runner.caller.role != runner.tenant.anonymous_role(),
@@ -119,6 +137,7 @@ impl Service {
             media,
             checks,
             end,
+            streams,
         } = work;
         let dialect = asked.dialect();
         let rolls_back = match (asked.preferences.transaction, dialect.tx_end) {
@@ -153,11 +172,45 @@ impl Service {
             end: if rolls_back { End::Rollback } else { end },
         };
         let csv = matches!(media, MediaType::Csv);
-        let collector = || Collector::new(plan, csv, MAX_RESPONSE, checks);
+        let alone = plan.single || matches!(media, MediaType::Singular { .. });
+        let lists = match plan.rows {
+            Kind::Objects | Kind::Values | Kind::Whole => !alone,
+            Kind::Text => csv,
+            Kind::Document | Kind::Number | Kind::Lines | Kind::Nothing => false,
+        };
+        let streams = streams
+            && lists
+            && job.end == End::Commit
+            // All rows there are would be in the head.
+            && !plan.tells_total
+            && planned.is_none()
+            // It may say something of the response whatever is read.
+            && dialect.pre_request.is_none()
+            // Of a version without chunks nobody could tell an answer that broke off from a whole one.
+            && asked.parts.version >= Version::HTTP_11;
+        let collector = || {
+            let collector = Collector::new(plan, csv, MAX_RESPONSE, checks);
+            if streams { collector.streaming() } else { collector }
+        };
         let started = Instant::now();
-        let done = self.execute(asked.runner(), job, collector).await;
+        let begun = self.begin(asked.runner(), job, collector).await;
         asked.timings.add(Phase::Transaction, started);
-        let (mut done, mut collector) = done?;
+        let (mut done, mut collector) = match begun? {
+            Begun::Whole(done, collector) => (done, collector),
+            Begun::Running(mut running) => {
+                let first = running.rows().first(plan);
+                let streaming = Streaming {
+                    tenant: Arc::clone(asked.tenant),
+                    metrics: Arc::clone(&self.metrics),
+                    began: asked.began,
+                    tells,
+                };
+                return Ok(Outcome {
+                    streamed: Some(self.streams.begin(streaming, first, running)),
+                    ..Outcome::default()
+                });
+            }
+        };
         if plan.rows == Kind::Nothing {
             collector.count = collector.count.max(done.affected);
         }
@@ -181,13 +234,13 @@ impl Service {
             };
         }
         let mut told = told.into_iter();
-        let alone = plan.single || matches!(media, MediaType::Singular { .. });
         Ok(Outcome {
             count: if plan.single { 1 } else { collector.count },
             total,
             created: collector.created,
             texts: std::mem::take(&mut collector.texts),
             body: collector.body(plan, alone),
+            streamed: None,
             headers: told.next().flatten(),
             status: told.next().flatten(),
         })
