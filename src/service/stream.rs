@@ -35,7 +35,7 @@ const OWN_MOST: usize = 1 << 20;
 
 /// Bytes that may wait for their clients besides, of all answers together. They set connections free earlier: an answer
 /// that finds room here is taken from Postgres as fast as that makes it.
-const SHARED_MOST: usize = 32 << 20;
+const SHARED_MOST: usize = 24 << 20;
 
 /// A client that takes less than a piece in this time, while there is no room, is given up.
 const PATIENCE: Duration = Duration::from_secs(30);
