@@ -257,11 +257,7 @@ impl TenantPool {
         };
         let ran = ran.map_err(Error::of_alone);
         match &ran {
-            Ok(Begun::Whole(done, _)) if learns => {
-                if self.costs.learn(call.statement.sql, done.took) {
-                    self.spec.cluster.costs().learn(call.statement.sql, done.took);
-                }
-            }
+            Ok(Begun::Whole(done, _)) if learns => self.learn(call.statement.sql, done.took),
             Ok(Begun::Running(_)) => self.costs.set_long(call.statement.sql),
             _ => {}
         }
@@ -273,6 +269,13 @@ impl TenantPool {
         match self.costs.known(sql) {
             Some(cost) => Costs::short(cost),
             None => self.spec.cluster.costs().known(sql).and_then(Costs::short),
+        }
+    }
+
+    /// Learns what a run of `sql` has cost; others that are like this tenant presume it of their own first run.
+    fn learn(&self, sql: &Arc<str>, took: Duration) {
+        if self.costs.learn(sql, took) {
+            self.spec.cluster.costs().learn(sql, took);
         }
     }
 
