@@ -19,12 +19,14 @@ use crate::pgbench::Pgbench;
 use crate::processes::{Cpu, Server};
 use crate::report::{Report, thousands};
 use crate::results::Cell;
-use crate::street::{BUDGET, Street, TIGHT_BUDGET, Tenant};
+use crate::street::{BUDGET, Setup, Street, TIGHT_BUDGET, Tenant};
 use crate::traffic::{Dialect, Order, Traffic, Work};
 
 use Order::{RoundRobin, Zipf};
 use Size::{Few, Many, One};
-use Way::{Hello, JsonAgg, Pgbench as Limit, Rowhouse, RowhouseTight, RowhouseToken, SetPath, SetTogether};
+use Way::{
+    Hello, JsonAgg, Pgbench as Limit, Rowhouse, RowhouseOwn, RowhouseTight, RowhouseToken, SetPath, SetTogether,
+};
 use Work::{ByKey, Fifty, Mixed, Thousand};
 
 /// How a request is answered.
@@ -35,6 +37,8 @@ pub(crate) enum Way {
     RowhouseToken,
     /// With hardly more connections than tenants.
     RowhouseTight,
+    /// With a login for each tenant, which share nothing.
+    RowhouseOwn,
     /// One pool for all, `SET search_path` before each statement.
     SetPath,
     /// The same, both sent together.
@@ -52,6 +56,7 @@ impl Way {
         match self {
             Self::Rowhouse | Self::RowhouseTight => "rowhouse",
             Self::RowhouseToken => "rowhouse, token",
+            Self::RowhouseOwn => "rowhouse, own logins",
             Self::SetPath => "SET search_path",
             Self::SetTogether => "SET, sent together",
             Self::JsonAgg => "json_agg",
@@ -63,7 +68,7 @@ impl Way {
     /// What its connections call themselves, or begin with.
     fn application(self) -> &'static str {
         match self {
-            Self::Rowhouse | Self::RowhouseToken | Self::RowhouseTight => "rowhouse",
+            Self::Rowhouse | Self::RowhouseToken | Self::RowhouseTight | Self::RowhouseOwn => "rowhouse",
             Self::SetPath => "baseline set",
             Self::SetTogether => "baseline together",
             Self::JsonAgg => "baseline own",
@@ -90,8 +95,8 @@ pub(crate) struct Set {
     ways: &'static [Way],
 }
 
-/// Those with the same tenants and budget follow each other: they share an edge.
-pub(crate) const SETS: [Set; 15] = [
+/// Those with the same tenants and setup follow each other: they share an edge.
+pub(crate) const SETS: [Set; 16] = [
     set(
         ByKey,
         One,
@@ -108,6 +113,7 @@ pub(crate) const SETS: [Set; 15] = [
     set(Mixed, Few, RoundRobin, &[Rowhouse, RowhouseToken, SetPath]),
     set(Mixed, Few, Zipf, &[Rowhouse, SetPath]),
     set(ByKey, Few, RoundRobin, &[RowhouseTight, SetPath]),
+    set(ByKey, Few, RoundRobin, &[RowhouseOwn, SetPath]),
     set(ByKey, Many, RoundRobin, &[Rowhouse, SetPath]),
     set(ByKey, Many, Zipf, &[Rowhouse, RowhouseToken, SetPath]),
     set(Fifty, Many, Zipf, &[Rowhouse, SetPath]),
@@ -135,13 +141,14 @@ impl Set {
             RoundRobin => "in turn",
             Zipf => "Zipf",
         };
-        let tight = match self.budget() {
-            BUDGET => String::new(),
-            budget => format!(", {budget} connections"),
+        let setup = match self.setup() {
+            Setup { own_logins: true, .. } => ", logins of their own".to_owned(),
+            Setup { budget: BUDGET, .. } => String::new(),
+            Setup { budget, .. } => format!(", {budget} connections"),
         };
         match self.tenants(scale) {
             1 => format!("{work}, 1 tenant"),
-            tenants => format!("{work}, {} tenants, {order}{tight}", thousands(tenants as f64)),
+            tenants => format!("{work}, {} tenants, {order}{setup}", thousands(tenants as f64)),
         }
     }
 
@@ -154,11 +161,11 @@ impl Set {
         }
     }
 
-    fn budget(&self) -> u32 {
-        if self.ways.contains(&RowhouseTight) {
-            TIGHT_BUDGET
-        } else {
-            BUDGET
+    fn setup(&self) -> Setup {
+        let tight = self.ways.contains(&RowhouseTight);
+        Setup {
+            budget: if tight { TIGHT_BUDGET } else { BUDGET },
+            own_logins: self.ways.contains(&RowhouseOwn),
         }
     }
 
@@ -180,7 +187,7 @@ pub(crate) async fn measure(
     report: &Report,
 ) -> Result<Vec<Cell>> {
     let tenants = set.tenants(scale);
-    let edge = edges.of(street, tenants, set.budget()).await?;
+    let edge = edges.of(street, tenants, set.setup()).await?;
     let mut rivals = Vec::new();
     for &way in set.ways {
         match Rival::start(set, way, street, tenants, scale, &edge).await? {
@@ -317,7 +324,7 @@ impl Way {
     /// What kind of baseline it is, and with how many connections.
     fn kind(self, tenants: usize) -> Option<(Kind, u32)> {
         match self {
-            Rowhouse | RowhouseToken | RowhouseTight | Limit => None,
+            Rowhouse | RowhouseToken | RowhouseTight | RowhouseOwn | Limit => None,
             SetPath => Some((Kind::Set, SHARED_CONNECTIONS)),
             SetTogether => Some((Kind::SetTogether, SHARED_CONNECTIONS)),
             JsonAgg if tenants == 1 => Some((Kind::Own, 8)),
@@ -328,7 +335,7 @@ impl Way {
 
     fn dialect(self) -> Dialect {
         match self {
-            Rowhouse | RowhouseTight => Dialect::Rowhouse { token: false },
+            Rowhouse | RowhouseTight | RowhouseOwn => Dialect::Rowhouse { token: false },
             RowhouseToken => Dialect::Rowhouse { token: true },
             SetPath | SetTogether | Limit | Hello => Dialect::Baseline { json: false },
             JsonAgg => Dialect::Baseline { json: true },

@@ -8,7 +8,7 @@ use crate::load::Client;
 use crate::options::Scale;
 use crate::processes::Server;
 use crate::results::{Cold, Latency};
-use crate::street::{BUDGET, Street};
+use crate::street::{BUDGET, Setup, Street};
 use crate::traffic::{Dialect, Exchange};
 
 /// What `--only` calls it.
@@ -17,7 +17,7 @@ pub(crate) const NAME: &str = "cold";
 pub(crate) async fn measure(street: &Street, scale: &Scale) -> Result<Cold> {
     let one = memory_of(street, 1).await?;
     // None of them has to make room for another: that is what the cells with many tenants show.
-    let edge = street.edge(scale.many, scale.cold as u32 + 10).await?;
+    let edge = street.edge(scale.many, Setup::of(scale.cold as u32 + 10)).await?;
     let cold = edge.memory();
     let first = first_answers(street, scale.cold, &edge).await?;
     let warm = edge.memory();
@@ -50,8 +50,8 @@ async fn first_answers(street: &Street, tenants: usize, edge: &Server) -> Result
 
 /// Of an edge that has just come up with so many tenants. They are brought up by another one first if they are new.
 async fn memory_of(street: &Street, tenants: usize) -> Result<Option<u64>> {
-    drop(street.edge(tenants, BUDGET).await?);
-    Ok(street.edge(tenants, BUDGET).await?.memory())
+    drop(street.edge(tenants, Setup::of(BUDGET)).await?);
+    Ok(street.edge(tenants, Setup::of(BUDGET)).await?.memory())
 }
 
 fn per_tenant(before: Option<u64>, after: Option<u64>, tenants: usize) -> Option<f64> {

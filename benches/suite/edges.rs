@@ -8,28 +8,28 @@ use futures_util::future::try_join_all;
 use crate::Result;
 use crate::load::Client;
 use crate::processes::Server;
-use crate::street::{Street, Tenant};
+use crate::street::{Setup, Street, Tenant};
 use crate::traffic::{Dialect, Exchange};
 
-/// The one that runs, with how many tenants and which budget.
+/// The one that runs, with how many tenants and how configured.
 #[derive(Debug, Default)]
 pub(crate) struct Edges {
-    running: Option<(usize, u32, Arc<Server>)>,
+    running: Option<(usize, Setup, Arc<Server>)>,
 }
 
 impl Edges {
     /// An edge that has answered each of its tenants once, so that it knows what their schemas hold.
-    pub(crate) async fn of(&mut self, street: &Street, tenants: usize, budget: u32) -> Result<Arc<Server>> {
+    pub(crate) async fn of(&mut self, street: &Street, tenants: usize, setup: Setup) -> Result<Arc<Server>> {
         if let Some((of, with, edge)) = &self.running
-            && (*of, *with) == (tenants, budget)
+            && (*of, *with) == (tenants, setup)
         {
             return Ok(Arc::clone(edge));
         }
         self.end(street).await?;
-        let edge = Arc::new(street.edge(tenants, budget).await?);
+        let edge = Arc::new(street.edge(tenants, setup).await?);
         let dialect = Dialect::Rowhouse { token: false };
         greet(edge.address(), street.tenants(tenants), dialect).await?;
-        self.running = Some((tenants, budget, Arc::clone(&edge)));
+        self.running = Some((tenants, setup, Arc::clone(&edge)));
         Ok(edge)
     }
 

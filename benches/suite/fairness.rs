@@ -11,7 +11,7 @@ use crate::load;
 use crate::load::Tally;
 use crate::options::Scale;
 use crate::results::{Fairness, Latency};
-use crate::street::{BUDGET, Street};
+use crate::street::{BUDGET, Setup, Street};
 use crate::traffic::{Dialect, Exchange, Order, Traffic, Work};
 
 /// What `--only` calls it.
@@ -19,7 +19,7 @@ pub(crate) const NAME: &str = "fairness";
 
 pub(crate) async fn measure(street: &Street, scale: &Scale) -> Result<Fairness> {
     let tenants = street.tenants(scale.light + 1);
-    let edge = street.edge(tenants.len(), BUDGET).await?;
+    let edge = street.edge(tenants.len(), Setup::of(BUDGET)).await?;
     let address = edge.address();
     let dialect = Dialect::Rowhouse { token: false };
     let of = |tenants| Arc::new(Traffic::of(Work::ByKey, Order::RoundRobin, tenants, dialect));

@@ -60,7 +60,10 @@ fn grouped(cells: &[&Cell], parts: impl Fn(&Cell) -> Vec<f64>) -> Vec<Group> {
             .iter()
             .map(|cell| Bar {
                 label: cell.way.name(),
-                ours: matches!(cell.way, Way::Rowhouse | Way::RowhouseToken | Way::RowhouseTight),
+                ours: matches!(
+                    cell.way,
+                    Way::Rowhouse | Way::RowhouseToken | Way::RowhouseTight | Way::RowhouseOwn
+                ),
                 parts: parts(cell),
             })
             .collect(),

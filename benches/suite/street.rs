@@ -30,6 +30,25 @@ pub(crate) const BUDGET: u32 = 400;
 /// The same with few to spare, so that tenants with two requests at once make others wait.
 pub(crate) const TIGHT_BUDGET: u32 = 120;
 
+/// How an edge is configured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Setup {
+    /// The most connections it opens.
+    pub(crate) budget: u32,
+    /// Whether each tenant logs in as itself, and so shares nothing.
+    pub(crate) own_logins: bool,
+}
+
+impl Setup {
+    /// As the defaults are, but for the budget.
+    pub(crate) const fn of(budget: u32) -> Self {
+        Self {
+            budget,
+            own_logins: false,
+        }
+    }
+}
+
 /// The most connections of all that are open at once: an edge, the baselines, and a cold edge with a budget of its own.
 const MAX_CONNECTIONS: u16 = 800;
 
@@ -80,14 +99,14 @@ impl Street {
             statements::MIGRATION,
         )?;
         // Ends at once: it has made the tenants before it says where it listens.
-        drop(street.edge(scale.many, BUDGET).await?);
+        drop(street.edge(scale.many, Setup::of(BUDGET)).await?);
         street.fill(scale.few).await?;
         Ok(street)
     }
 
-    /// The real program, over the first so many tenants, with a budget of connections. Ready when it returns.
-    pub(crate) async fn edge(&self, tenants: usize, budget: u32) -> Result<Server> {
-        let config = self.configure(tenants, budget)?;
+    /// The real program, over the first so many tenants. Ready when it returns.
+    pub(crate) async fn edge(&self, tenants: usize, setup: Setup) -> Result<Server> {
+        let config = self.configure(tenants, setup)?;
         let mut command = Command::new(env!("CARGO_BIN_EXE_rowhouse"));
         command.args(["serve", "--log-format", "json", "--listen", "127.0.0.1:0"]);
         command
@@ -149,8 +168,10 @@ impl Street {
         }
     }
 
-    fn configure(&self, tenants: usize, budget: u32) -> Result<PathBuf> {
-        let config = self.dir.path().join(format!("config-{tenants}-{budget}"));
+    fn configure(&self, tenants: usize, setup: Setup) -> Result<PathBuf> {
+        let Setup { budget, own_logins } = setup;
+        let credentials = if own_logins { "per_tenant" } else { "shared" };
+        let config = self.dir.path().join(format!("config-{tenants}-{budget}-{credentials}"));
         let migrations = self.dir.path().join("migrations");
         let secret = self.dir.path().join("secret");
         let socket = self.postgres.socket_dir().to_string_lossy().replace('/', "%2F");
@@ -158,7 +179,7 @@ impl Street {
         let rowhouse = format!(
             "[server]\njwt_secret_file = {secret:?}\n\
              [clusters.main]\nurl = \"postgres://{login}@{socket}:{port}/{database}\"\nbudget = {budget}\n\
-             credentials = \"per_tenant\"\n[migrations]\ntenant = {migrations:?}\n"
+             credentials = {credentials:?}\n[migrations]\ntenant = {migrations:?}\n"
         );
         let mut files = String::new();
         for tenant in &self.tenants[..tenants] {
