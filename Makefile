@@ -1,6 +1,6 @@
 # The README's two commands, and the parts of .ci/run one by one. Kept to what GNU make 3.81 knows, which macOS ships.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check bench suite
+.PHONY: help setup demo test check bench suite soak
 
 # Extra arguments of `rowhouse demo` and of the suite: make demo ARGS="--listen 127.0.0.1:8080"
 ARGS :=
@@ -27,3 +27,6 @@ bench: setup ## all benches, against a private Postgres
 
 suite: setup ## the real program beside what it is compared with, some minutes
 	cargo bench --locked --bench suite -- $(ARGS)
+
+soak: setup ## a million requests while everything goes wrong, every answer checked
+	cargo bench --locked --bench suite -- --soak 1000000 $(ARGS)

@@ -169,6 +169,11 @@ impl Client {
         .into())
     }
 
+    /// Asks, and goes away.
+    pub(crate) async fn leave(&mut self, exchange: &Exchange) -> Result<()> {
+        Ok(self.stream.write_all(&exchange.request).await?)
+    }
+
     async fn exchange(&mut self, exchange: &Exchange) -> Result<Answer<'_>> {
         self.stream.write_all(&exchange.request).await?;
         self.buffer.clear();

@@ -3,7 +3,7 @@
 //!
 //! `cargo bench --bench suite`, or `make suite`; `-- --help` lists the options. What is compared is measured in turns,
 //! within the same minute. `--write` puts the tables into `docs/benchmarks.md` and draws `docs/plots/`; every run leaves
-//! `target/suite.json`. Without cargo's `--bench`, every cell runs for a moment, with few tenants: whether it works.
+//! `target/suite.json`. `--soak N` checks N answers instead. Without cargo's `--bench`, every cell runs for a moment, with few tenants: whether it works.
 
 use std::io::{self, Write as _};
 use std::iter;
@@ -26,19 +26,21 @@ mod plot;
 mod processes;
 mod report;
 mod results;
+mod soak;
 mod statements;
 mod street;
 mod traffic;
 
 use self::edges::Edges;
 use self::machine::Machine;
-use self::options::Options;
+use self::options::{Options, Scale};
 use self::report::Report;
 use self::results::Results;
 use self::street::Street;
 
 /// Whatever goes wrong ends the suite with its message: a half of it proves nothing.
-type Result<T, E = Box<dyn std::error::Error + Send + Sync>> = std::result::Result<T, E>;
+type Result<T, E = Error> = std::result::Result<T, E>;
+type Error = Box<dyn std::error::Error + Send + Sync>;
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().collect();
@@ -77,6 +79,16 @@ async fn run(options: &Options) -> Result<()> {
     let scale = options.scale();
     let machine = Machine::look();
     let report = Report::new(options);
+    if let Some(requests) = options.soak {
+        report.say("starting Postgres and bringing the tenants up")?;
+        let street = Street::start(&Scale {
+            many: scale.soaked,
+            ..scale
+        })
+        .await?;
+        soak::run(&street, &scale, requests, &report).await?;
+        return street.check_writes().await;
+    }
     let sets: Vec<_> = cells::SETS
         .iter()
         .filter(|set| options.wants(&set.name(&scale)) && set.fits(&scale))

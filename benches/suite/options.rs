@@ -26,6 +26,9 @@ pub(crate) struct Options {
     /// Counts the memory of 10,000 tenants too, which takes some minutes to bring up.
     #[arg(long)]
     long: bool,
+    /// Nothing is measured: so many requests are sent while everything that can go wrong does, and every answer is checked.
+    #[arg(long, value_name = "REQUESTS")]
+    pub(crate) soak: Option<u64>,
     /// Cargo says so when it measures, and does not when it tests.
     #[arg(long, hide = true)]
     bench: bool,
@@ -64,6 +67,7 @@ impl Options {
             listed: if self.long { TEN_THOUSAND } else { 0 }.max(many),
             cold: many.min(Scale::FULL.cold),
             light: (many - 1).min(Scale::FULL.light),
+            soaked: many.min(Scale::FULL.soaked),
             ..Scale::FULL
         }
     }
@@ -92,6 +96,8 @@ pub(crate) struct Scale {
     pub(crate) hot: usize,
     /// Tenants beside it.
     pub(crate) light: usize,
+    /// Tenants of the soak.
+    pub(crate) soaked: usize,
 }
 
 impl Scale {
@@ -105,6 +111,7 @@ impl Scale {
         cold: 250,
         hot: 500,
         light: 50,
+        soaked: 200,
     };
 
     const SMOKE: Self = Self {
@@ -117,5 +124,6 @@ impl Scale {
         cold: 5,
         hot: 16,
         light: 4,
+        soaked: 6,
     };
 }

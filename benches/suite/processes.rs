@@ -71,6 +71,12 @@ impl Server {
         self.listens.address
     }
 
+    /// Has it read its configuration again.
+    pub(crate) fn reload(&self) -> Result<()> {
+        Command::new("kill").args(["-HUP", &self.pid().to_string()]).status()?;
+        Ok(())
+    }
+
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }

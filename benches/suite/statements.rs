@@ -7,7 +7,8 @@ use rowhouse::encode::{Column, Encoding};
 pub(crate) const ROWS: usize = 50;
 pub(crate) const MANY_ROWS: usize = 1000;
 
-/// What a tenant's schema holds: `item` is read, `visit` is written, `wait` takes its time.
+/// What a tenant's schema holds: `item` is read, `visit` is written, `letter` is for who has a token (the suite sees to
+/// that), `wait` takes its time, `whoami` tells as whom it runs.
 pub(crate) const MIGRATION: &str = "\
 CREATE TABLE item (
     id bigint PRIMARY KEY,
@@ -24,7 +25,13 @@ CREATE TABLE visit (
     text text NOT NULL,
     at timestamptz NOT NULL DEFAULT now()
 );
+CREATE TABLE letter (
+    id bigint PRIMARY KEY,
+    text text NOT NULL
+);
 CREATE FUNCTION wait(ms double precision) RETURNS void LANGUAGE sql STABLE AS 'SELECT pg_sleep(ms / 1000)';
+CREATE FUNCTION whoami() RETURNS text LANGUAGE sql STABLE AS $$
+    SELECT concat_ws(' ', current_schema(), current_user, current_setting('request.jwt.claims', true)::json ->> 'aud') $$;
 ";
 
 /// Fills the `item` of one tenant. Its name is in every row, so that another tenant's rows are seen to be another's.
@@ -32,7 +39,9 @@ pub(crate) fn fill(tenant: &str, rows: usize) -> String {
     format!(
         "INSERT INTO {tenant}.item SELECT n, '{tenant} item ' || n, n % 3 = 0, n % 90, n * 1.25, date '2026-01-01' + n, \
          timestamptz '2026-01-01 00:00:00Z' + n * interval '61.5 s', \
-         'She said \"no\", ' || repeat('and so on ', n % 10) FROM generate_series(1, {rows}) AS n;\n"
+         'She said \"no\", ' || repeat('and so on ', n % 10) FROM generate_series(1, {rows}) AS n;\n\
+         INSERT INTO {tenant}.letter VALUES (1, '{tenant} letter');\n\
+         REVOKE ALL ON {tenant}.letter FROM rowhouse_{tenant}_anon;\n"
     )
 }
 

@@ -141,6 +141,22 @@ impl Street {
         Ok(count.try_into()?)
     }
 
+    /// Ends one of the edge's connections, whichever.
+    pub(crate) async fn kill_one(&self) -> Result<()> {
+        let sql = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
+                   WHERE starts_with(application_name, 'rowhouse/') ORDER BY random() LIMIT 1";
+        Ok(self.superuser.batch_execute(sql).await?)
+    }
+
+    /// Changes a table of a tenant, and says so.
+    pub(crate) async fn change(&self, Tenant { name, .. }: &Tenant, n: usize) -> Result<()> {
+        let sql = format!(
+            "ALTER TABLE {name}.item ADD COLUMN IF NOT EXISTS more{} int; NOTIFY rowhouse, '{name}'",
+            n / self.tenants.len() % 8
+        );
+        Ok(self.superuser.batch_execute(&sql).await?)
+    }
+
     /// Waits until connections of what has ended are gone, so that they weigh on nothing that follows.
     pub(crate) async fn wait_for_end_of(&self, application: &str) -> Result<()> {
         for _ in 0..1000 {

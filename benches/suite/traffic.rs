@@ -62,7 +62,7 @@ impl Traffic {
 
     /// Of some thousands of requests, of all `tenants`.
     pub(crate) fn of(work: Work, order: Order, tenants: &[Tenant], dialect: Dialect) -> Self {
-        let mut chance = Chance(0x9E37_79B9_7F4A_7C15);
+        let mut chance = Chance::new();
         let weights = Weights::zipf(tenants.len());
         let count = tenants.len() * LENGTH.div_ceil(tenants.len());
         let exchange = |n: usize| {
@@ -110,7 +110,7 @@ impl Exchange {
         Self::get(&target, tenant, key, dialect)
     }
 
-    fn list(tenant: &Tenant, rows: usize, dialect: Dialect) -> Self {
+    pub(crate) fn list(tenant: &Tenant, rows: usize, dialect: Dialect) -> Self {
         let target = match dialect {
             Dialect::Rowhouse { .. } => format!("/api/item?limit={rows}"),
             Dialect::Baseline { json: false } => format!("/list/{rows}"),
@@ -134,7 +134,7 @@ impl Exchange {
         }
     }
 
-    fn insert(tenant: &Tenant, dialect: Dialect) -> Self {
+    pub(crate) fn insert(tenant: &Tenant, dialect: Dialect) -> Self {
         let Tenant { name, host, token } = tenant;
         let (target, head, body) = match dialect {
             Dialect::Rowhouse { .. } => (
@@ -153,6 +153,31 @@ impl Exchange {
                 .into(),
             expected: [].into(),
             counts: true,
+        }
+    }
+
+    /// What is only for who has a token. Without one, no answer is a good one.
+    pub(crate) fn letter(tenant: &Tenant, token: bool) -> Self {
+        let expected = match token {
+            true => format!(r#"[{{"id":1,"text":"{} letter"}}]"#, tenant.name),
+            false => "nothing".to_owned(),
+        };
+        Self {
+            expected: expected.into_bytes().into(),
+            ..Self::get("/api/letter", tenant, 1, Dialect::Rowhouse { token })
+        }
+    }
+
+    /// As whom it runs: schema, role, and for whom the token is.
+    pub(crate) fn whoami(tenant: &Tenant, token: bool) -> Self {
+        let name = &tenant.name;
+        let expected = match token {
+            true => format!(r#""{name} rowhouse_{name}_user {name}""#),
+            false => format!(r#""{name} rowhouse_{name}_anon""#),
+        };
+        Self {
+            expected: expected.into_bytes().into(),
+            ..Self::get("/api/rpc/whoami", tenant, 1, Dialect::Rowhouse { token })
         }
     }
 
@@ -202,11 +227,15 @@ impl Weights {
 }
 
 /// The same numbers in every run: xorshift64*.
-struct Chance(u64);
+pub(crate) struct Chance(u64);
 
 impl Chance {
+    pub(crate) fn new() -> Self {
+        Self(0x9E37_79B9_7F4A_7C15)
+    }
+
     /// From 0 to below 1.
-    fn next(&mut self) -> f64 {
+    pub(crate) fn next(&mut self) -> f64 {
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;
         self.0 ^= self.0 >> 27;
