@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use tokio::sync::{Semaphore, mpsc};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{AsyncMessage, Client};
 use tokio_util::task::TaskTracker;
@@ -17,6 +17,7 @@ use tracing::{debug, warn};
 use crate::types::ClusterId;
 use crate::wire::{self, CancelKey, Connection};
 
+use super::breaker::{Attempt, Breaker, PATIENCE, Shut};
 use super::budget::{Budget, Slot};
 use super::connect::Startup;
 use super::credentials::Credentials;
@@ -28,6 +29,10 @@ use super::tls::Tls;
 
 /// Socket, handshake, authentication and startup together may take this long.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The longest delay of a probe while the cluster is down. More would save little, as there is one at a time and none without
+/// a request, and the service would be back the later.
+const LONGEST_DELAY: Duration = Duration::from_secs(1);
 
 /// Forking a backend costs the server some 2.5 ms of a core: more at once only make all of them late.
 const CONNECTS_AT_ONCE: usize = 8;
@@ -50,6 +55,7 @@ pub struct Cluster {
     /// What statements cost tenants that are like others.
     costs: Costs,
     trouble: ArcSwapOption<String>,
+    breaker: Breaker,
     connect_gate: Semaphore,
     cancel_gate: Arc<Semaphore>,
     tasks: TaskTracker,
@@ -99,6 +105,7 @@ impl Cluster {
             shared: shares.then(|| shared::connections(budget)).flatten(),
             costs: Costs::default(),
             trouble: ArcSwapOption::empty(),
+            breaker: Breaker::new(LONGEST_DELAY),
             connect_gate: Semaphore::new(CONNECTS_AT_ONCE),
             cancel_gate: Arc::new(Semaphore::new(CANCELS_AT_ONCE)),
             tasks,
@@ -161,30 +168,27 @@ impl Cluster {
     }
 
     /// Opens a connection for requests. The slot stays with the task that drives the socket, whatever becomes of the
-    /// connection.
+    /// connection. If the cluster has just gone down, waits up to a second for its return; if it is known to be down, fails at
+    /// once.
     pub(super) async fn connect(&self, startup: &Startup, slot: Slot) -> Result<Connection, Error> {
-        let connecting = async {
-            let _gate = self.connect_gate.acquire().await.map_err(|_| Error::Draining)?;
-            let socket = self.socket().await?;
-            let end_point = socket.server_end_point();
-            wire::startup(socket, startup.login(&self.endpoint, end_point.as_deref()))
-                .await
-                .map_err(|error| self.classify(error.code().cloned(), error))
-        };
-        let (connection, driver) = self.within_timeout(connecting).await?;
+        let (connection, driver) = self.attempt(|| self.connect_wire(startup)).await?;
         self.drive(driver, slot);
         Ok(connection)
     }
 
     /// Opens a connection for onboarding and the like, by a client that knows more of Postgres.
     pub(super) async fn connect_admin(&self, startup: &Startup, slot: Slot) -> Result<Client, Error> {
-        let connecting = async {
-            let _gate = self.connect_gate.acquire().await.map_err(|_| Error::Draining)?;
-            self.connect_client(startup).await
-        };
-        let (client, connection) = self.within_timeout(connecting).await?;
+        let (client, connection) = self.attempt(|| self.connect_client(startup)).await?;
         self.drive(connection, slot);
         Ok(client)
+    }
+
+    async fn connect_wire(&self, startup: &Startup) -> Result<(Connection, wire::Driver<Socket>), Error> {
+        let socket = self.socket().await?;
+        let end_point = socket.server_end_point();
+        wire::startup(socket, startup.login(&self.endpoint, end_point.as_deref()))
+            .await
+            .map_err(|error| self.classify(error.code().cloned(), error))
     }
 
     async fn connect_client(
@@ -225,18 +229,59 @@ impl Cluster {
             .map_err(|error| Error::ClusterDown(error.into()))
     }
 
-    /// Socket, handshake, authentication and startup together. What comes of it is kept for the operator.
-    async fn within_timeout<T>(&self, connecting: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
-        let result = timeout(CONNECT_TIMEOUT, connecting)
-            .await
-            .unwrap_or(Err(Error::ConnectTimeout(CONNECT_TIMEOUT)));
-        match &result {
+    /// That the cluster is known to be down, if a request that needs a connection would fail at once.
+    pub(super) fn is_down(&self) -> Option<Error> {
+        self.breaker.refuses(PATIENCE).map(Error::from)
+    }
+
+    /// Connects when the breaker lets it pass, and again if that fails while requests wait for the cluster's return; 5 s in
+    /// all.
+    async fn attempt<T, F>(&self, connect: impl Fn() -> F) -> Result<T, Error>
+    where
+        F: Future<Output = Result<T, Error>>,
+    {
+        let asked = Instant::now();
+        let deadline = asked + CONNECT_TIMEOUT;
+        let too_late = || Error::ConnectTimeout(CONNECT_TIMEOUT);
+        loop {
+            let attempt = self.breaker.pass(asked).await?;
+            let gate = timeout_at(deadline, self.connect_gate.acquire()).await;
+            let gate = gate.map_err(|_| too_late())?.map_err(|_| Error::Draining)?;
+            if attempt.is_outdated() {
+                continue;
+            }
+            let began = Instant::now();
+            let result = timeout_at(deadline, connect())
+                .await
+                .unwrap_or_else(|_| Err(too_late()));
+            drop(gate);
+            self.note(&result, began.elapsed(), attempt);
+            match result {
+                Err(Error::ClusterDown(_)) if asked.elapsed() < PATIENCE => {}
+                result => return result,
+            }
+        }
+    }
+
+    /// Keeps what came of an attempt, for the operator and for the next one.
+    fn note<T>(&self, result: &Result<T, Error>, took: Duration, attempt: Attempt<'_>) {
+        self.tell(result);
+        match result {
+            Err(Error::ClusterDown(cause)) if is_of_cluster(&**cause) => attempt.failed(&with_causes(&**cause)),
+            // With less time than that it has rather waited for other connections to open.
+            Err(error @ Error::ConnectTimeout(_)) if took >= CONNECT_TIMEOUT / 2 => attempt.failed(&error.to_string()),
+            Err(Error::ClusterDown(_) | Error::ConnectTimeout(_) | Error::Draining) => {}
+            Ok(_) | Err(_) => attempt.succeeded(), // it answers
+        }
+    }
+
+    fn tell<T>(&self, result: &Result<T, Error>) {
+        match result {
             Ok(_) => self.trouble.store(None),
             Err(Error::ClusterDown(cause)) => self.trouble.store(Some(Arc::new(with_causes(&**cause)))),
             Err(error @ Error::ConnectTimeout(_)) => self.trouble.store(Some(Arc::new(error.to_string()))),
             Err(_) => {} // it answers
         }
-        result
     }
 
     /// Runs a task that shutdown waits for.
@@ -268,7 +313,11 @@ impl Cluster {
         channels: &[&str],
         notices: mpsc::Sender<Notice>,
     ) -> Result<Client, Error> {
-        let (client, mut connection) = self.within_timeout(self.connect_client(startup)).await?;
+        let connecting = timeout(CONNECT_TIMEOUT, self.connect_client(startup)).await;
+        let connected = connecting.unwrap_or(Err(Error::ConnectTimeout(CONNECT_TIMEOUT)));
+        self.tell(&connected);
+        let (client, mut connection) = connected?;
+        self.breaker.close();
         self.tasks.spawn(async move {
             // Ends with an error or without: whoever listens sees that it has ended.
             while let Some(Ok(message)) = poll_fn(|context| connection.poll_message(context)).await {
@@ -317,6 +366,23 @@ impl fmt::Debug for Cluster {
             .field("id", &self.id)
             .field("state", &self.state())
             .finish_non_exhaustive()
+    }
+}
+
+/// Whether a failed connection says that no other would do better. What Postgres says of a session may be one tenant's
+/// doing (a library that its role loads), unless it shuts down or starts up (manual, appendix A, classes 08 and 57).
+fn is_of_cluster(cause: &(dyn std::error::Error + Send + Sync + 'static)) -> bool {
+    let of_wire = cause.downcast_ref::<wire::Error>().and_then(wire::Error::code);
+    let of_client = cause
+        .downcast_ref::<tokio_postgres::Error>()
+        .and_then(|error| error.code());
+    let code = of_wire.or(of_client).map(SqlState::code);
+    code.is_none_or(|code| code.starts_with("57P") || code.starts_with("08"))
+}
+
+impl From<Shut> for Error {
+    fn from(shut: Shut) -> Self {
+        Self::ClusterDown(shut.reason.as_ref().into())
     }
 }
 

@@ -6,13 +6,14 @@
 //!     ─ 2 else admission: at most `pool_max` connections of a tenant in use, who needs one more waits in line → tenant_queue_full
 //!     ─ 3 an idle connection of the tenant's own pool, if there is one: no I/O
 //!     ─ 4 else a slot of the cluster's budget, when it is the tenant's turn (`budget.rs`)                     → cluster_saturated
-//!     ─ 5 connect with the tenant's search_path and role, verify both once                                    → cluster_down
+//!     ─ 5 connect with the tenant's search_path and role, if that is not known to fail (`breaker.rs`); verify both once → cluster_down
 //! ```
 //!
 //! Nothing ever waits inside bb8: step 2 makes sure that whoever passes finds an idle connection or may open one. A
 //! connection belongs to one pool for life. Its slot is owned by the task that drives the socket and comes back when
 //! the server has closed its side, so the number of backends never exceeds the budget.
 
+mod breaker;
 mod budget;
 mod call;
 mod cluster;
@@ -205,4 +206,13 @@ impl Pools {
 /// What is left behind by a panic is not worse than what any error leaves.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A number from 0 to 1, for delays that should not meet. Nothing depends on it being hard to guess.
+fn chance() -> f64 {
+    let mut bytes = [0; 4];
+    match aws_lc_rs::rand::fill(&mut bytes) {
+        Ok(()) => f64::from(u32::from_ne_bytes(bytes)) / f64::from(u32::MAX),
+        Err(_) => 0.5,
+    }
 }

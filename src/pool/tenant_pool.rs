@@ -450,6 +450,12 @@ impl TenantPool {
         if let Some(connection) = self.try_idle() {
             return Ok((admission, Found::Idle(connection)));
         }
+        // Who has connections in use may get one of those.
+        if self.holder.held() == 0
+            && let Some(down) = self.spec.cluster.is_down()
+        {
+            return Err(down);
+        }
         Ok((admission, self.wait(pools, deadline).await?))
     }
 
