@@ -387,7 +387,7 @@ impl From<Shut> for Error {
 }
 
 /// An error with all that is behind it.
-fn with_causes(error: &dyn std::error::Error) -> String {
+pub(super) fn with_causes(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut next = error.source();
     while let Some(cause) = next {

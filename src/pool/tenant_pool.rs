@@ -14,9 +14,10 @@ use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
 use crate::types::{RoleName, SchemaName};
 
+use super::breaker::{Breaker, Shut};
 use super::budget::{Holder, Slot};
 use super::call::{Access, Call, Done, Rows, Wish};
-use super::cluster::Cluster;
+use super::cluster::{Cluster, with_causes};
 use super::connect::{NOWHERE, Startup};
 use super::error::Error;
 use super::lane::{BUSY, Costs, FULL, Lanes, Place, SPAN};
@@ -28,6 +29,9 @@ use super::{LOOK_AROUND, Pools};
 
 /// A connection is not kept for ever: server memory grows with the catalog entries it has touched.
 const LIFETIME: Duration = Duration::from_secs(30 * 60);
+
+/// The longest delay of a probe while Postgres refuses the tenant's settings: somebody has to mend those.
+const LONGEST_DELAY: Duration = Duration::from_secs(5);
 
 /// Requests that may wait behind a full pool, per permitted connection. Beyond that an early refusal is kinder.
 const QUEUE_PER_CONNECTION: u32 = 16;
@@ -93,6 +97,8 @@ pub struct TenantPool {
     holder: Arc<Holder>,
     /// Who opens a connection has its one permit.
     opening: Arc<Semaphore>,
+    /// Open while Postgres refuses the tenant's own settings.
+    settings: Breaker,
     created: Instant,
     /// When a connection last came back, in milliseconds after `created`.
     returned_at: AtomicU64,
@@ -138,6 +144,7 @@ impl TenantPool {
             queued: AtomicU32::new(0),
             holder: Arc::new(Holder::new(spec.weight, spec.kept)),
             opening: Arc::new(Semaphore::new(1)),
+            settings: Breaker::new(LONGEST_DELAY),
             created: Instant::now(),
             returned_at: AtomicU64::new(0),
             returned: Notify::new(),
@@ -450,11 +457,14 @@ impl TenantPool {
         if let Some(connection) = self.try_idle() {
             return Ok((admission, Found::Idle(connection)));
         }
-        // Who has connections in use may get one of those.
-        if self.holder.held() == 0
-            && let Some(down) = self.spec.cluster.is_down()
-        {
-            return Err(down);
+        // Who has connections in use may get one of those. For the others no neighbour's is closed in vain.
+        if self.holder.held() == 0 {
+            if let Some(down) = self.spec.cluster.is_down() {
+                return Err(down);
+            }
+            if let Some(shut) = self.settings.refuses(Duration::ZERO) {
+                return Err(refused(&shut));
+            }
         }
         Ok((admission, self.wait(pools, deadline).await?))
     }
@@ -557,8 +567,20 @@ impl TenantPool {
         }
     }
 
-    /// Opens a connection and asks once where it has come out. Anything else than asked for: closed, refused.
+    /// Opens a connection, unless Postgres has refused the tenant's settings a moment ago.
     async fn connect(&self, slot: Slot) -> Result<Session, Error> {
+        let attempt = self.settings.ask().map_err(|shut| refused(&shut))?;
+        let connected = self.connect_verified(slot).await;
+        match &connected {
+            Ok(_) => attempt.succeeded(),
+            Err(error @ (Error::Refused(_) | Error::Unverified { .. })) => attempt.failed(&with_causes(error)),
+            Err(_) => {} // nothing is known of the settings
+        }
+        connected
+    }
+
+    /// Opens a connection and asks once where it has come out. Anything else than asked for: closed, refused.
+    async fn connect_verified(&self, slot: Slot) -> Result<Session, Error> {
         let connection = self.spec.cluster.connect(&self.spec.startup, slot).await?;
         let session = Session::new(connection, self.spec.statement_timeout, LIFETIME);
         // A missing schema in `search_path` is skipped by Postgres without a word, and the shared tables would answer
@@ -696,6 +718,11 @@ impl fmt::Debug for TenantPool {
             .field("state", &self.state())
             .finish_non_exhaustive()
     }
+}
+
+/// What a request is told that comes before the settings are tried again.
+fn refused(shut: &Shut) -> Error {
+    Error::Refused(shut.reason.as_ref().into())
 }
 
 enum Found {

@@ -234,6 +234,31 @@ async fn every_tenant_once_on_a_small_budget() {
     assert!(longest < Duration::from_secs(6), "somebody waited {longest:?}");
 }
 
+/// Two hundred requests in turn meet a schema that does not exist: Postgres is asked a few times, and everybody is told.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_misconfigured_tenant_is_tried_now_and_then() {
+    const SESSIONS: &str = "SELECT sessions FROM pg_stat_database WHERE datname = current_database()";
+    let keys = "managed = false\nanonymous_role = \"nobodys_anon\"";
+    let tenants = format!("[tenants.gone]\nhosts = [\"gone.localhost\"]\n{keys}");
+    let street = Street::with_cluster("budget = 20\nshared_reads = false", "", &tenants).await;
+    let superuser = street.superuser().await;
+    let sql = "CREATE ROLE nobodys_anon; GRANT nobodys_anon TO rowhouse_edge";
+    superuser.batch_execute(sql).await.unwrap();
+    let sessions = async || superuser.query_one(SESSIONS, &[]).await.unwrap().get::<_, i64>(0);
+    let before = sessions().await;
+    for _ in 0..200 {
+        let reply = street.get("gone.localhost", "/api/own").await;
+        assert_eq!(
+            (reply.status, &*reply.code()),
+            (503, "tenant_misconfigured"),
+            "{reply:?}"
+        );
+    }
+    sleep(Duration::from_secs(1)).await; // the statistics of a backend are written when it ends
+    let tried = sessions().await - before;
+    assert!(tried < 40, "{tried} backends for 200 requests");
+}
+
 /// A pool of at most two connections over a server of its own.
 fn pool_of_two(cluster: &Cluster) -> (Pools, Arc<TenantPool>) {
     let endpoint = Arc::new(cluster.endpoint());
