@@ -112,6 +112,12 @@ impl Breaker {
         self.lock().refuses(now).filter(|shut| now >= shut.since + patience)
     }
 
+    /// How long it is to the next probe; nothing if it is closed.
+    pub(super) fn retry_after(&self) -> Duration {
+        let refused = self.lock().refuses(Instant::now());
+        refused.map_or(Duration::ZERO, |shut| shut.retry_after)
+    }
+
     /// It works again, as somebody found who had not asked.
     pub(super) fn close(&self) {
         self.lock().open = None;
@@ -250,6 +256,7 @@ mod tests {
         assert!(breaker.refuses(PATIENCE).is_none(), "requests wait as yet");
         advance(4 * SHORTEST).await;
         breaker.ask().unwrap().succeeded();
+        assert_eq!(breaker.retry_after(), Duration::ZERO);
         let (_one, _two) = (breaker.ask().unwrap(), breaker.ask().unwrap());
     }
 

@@ -23,6 +23,7 @@ use super::connect::Startup;
 use super::credentials::Credentials;
 use super::error::Error;
 use super::lane::Costs;
+use super::lease::Holds;
 use super::shared;
 use super::socket::{AsItIs, Socket};
 use super::tls::Tls;
@@ -56,6 +57,7 @@ pub struct Cluster {
     costs: Costs,
     trouble: ArcSwapOption<String>,
     breaker: Breaker,
+    holds: Holds,
     connect_gate: Semaphore,
     cancel_gate: Arc<Semaphore>,
     tasks: TaskTracker,
@@ -106,6 +108,7 @@ impl Cluster {
             costs: Costs::default(),
             trouble: ArcSwapOption::empty(),
             breaker: Breaker::new(LONGEST_DELAY),
+            holds: Holds::default(),
             connect_gate: Semaphore::new(CONNECTS_AT_ONCE),
             cancel_gate: Arc::new(Semaphore::new(CANCELS_AT_ONCE)),
             tasks,
@@ -213,20 +216,45 @@ impl Cluster {
                 | SqlState::INSUFFICIENT_PRIVILEGE
                 | SqlState::INVALID_PARAMETER_VALUE
                 | SqlState::UNDEFINED_OBJECT,
-            ) => Error::Refused(Box::new(error)),
+            ) => Error::Refused {
+                source: error.into(),
+                retry_after: Duration::ZERO,
+            },
             // Others have taken what the budget counts on.
             Some(SqlState::TOO_MANY_CONNECTIONS) => {
                 warn!(cluster = %self.id, %error, "fewer connections than the budget");
-                Error::ClusterSaturated { budget: self.budget() }
+                self.saturated()
             }
-            _ => Error::ClusterDown(Box::new(error)),
+            _ => down(error.into()),
         }
     }
 
     async fn socket(&self) -> Result<Socket, Error> {
         Socket::connect(&self.endpoint, self.tls.as_ref())
             .await
-            .map_err(|error| Error::ClusterDown(error.into()))
+            .map_err(|error| down(error.into()))
+    }
+
+    /// That all slots are in use, and when one may be free.
+    pub(super) fn saturated(&self) -> Error {
+        let budget = self.budget.size();
+        Error::ClusterSaturated {
+            budget,
+            retry_after: self.holds.wait(self.budget.waiting(), budget),
+        }
+    }
+
+    /// That no connection has been opened within `limit`.
+    pub(super) fn too_slow(&self, limit: Duration) -> Error {
+        Error::ConnectTimeout {
+            limit,
+            retry_after: self.breaker.retry_after(),
+        }
+    }
+
+    /// How long leases of all tenants take.
+    pub(super) fn holds(&self) -> &Holds {
+        &self.holds
     }
 
     /// That the cluster is known to be down, if a request that needs a connection would fail at once.
@@ -242,7 +270,6 @@ impl Cluster {
     {
         let asked = Instant::now();
         let deadline = asked + CONNECT_TIMEOUT;
-        let too_late = || Error::ConnectTimeout(CONNECT_TIMEOUT);
         loop {
             let attempt = self.breaker.pass(asked).await?;
             let gate = timeout_at(deadline, self.connect_gate.acquire()).await;
@@ -257,8 +284,8 @@ impl Cluster {
             drop(gate);
             self.note(&result, began.elapsed(), attempt);
             match result {
-                Err(Error::ClusterDown(_)) if asked.elapsed() < PATIENCE => {}
-                result => return result,
+                Err(Error::ClusterDown { .. }) if asked.elapsed() < PATIENCE => {}
+                result => return result.map_err(|error| error.retried_after(self.breaker.retry_after())),
             }
         }
     }
@@ -267,10 +294,14 @@ impl Cluster {
     fn note<T>(&self, result: &Result<T, Error>, took: Duration, attempt: Attempt<'_>) {
         self.tell(result);
         match result {
-            Err(Error::ClusterDown(cause)) if is_of_cluster(&**cause) => attempt.failed(&with_causes(&**cause)),
+            Err(Error::ClusterDown { source: cause, .. }) if is_of_cluster(&**cause) => {
+                attempt.failed(&with_causes(&**cause))
+            }
             // With less time than that it has rather waited for other connections to open.
-            Err(error @ Error::ConnectTimeout(_)) if took >= CONNECT_TIMEOUT / 2 => attempt.failed(&error.to_string()),
-            Err(Error::ClusterDown(_) | Error::ConnectTimeout(_) | Error::Draining) => {}
+            Err(error @ Error::ConnectTimeout { .. }) if took >= CONNECT_TIMEOUT / 2 => {
+                attempt.failed(&error.to_string())
+            }
+            Err(Error::ClusterDown { .. } | Error::ConnectTimeout { .. } | Error::Draining) => {}
             Ok(_) | Err(_) => attempt.succeeded(), // it answers
         }
     }
@@ -278,8 +309,8 @@ impl Cluster {
     fn tell<T>(&self, result: &Result<T, Error>) {
         match result {
             Ok(_) => self.trouble.store(None),
-            Err(Error::ClusterDown(cause)) => self.trouble.store(Some(Arc::new(with_causes(&**cause)))),
-            Err(error @ Error::ConnectTimeout(_)) => self.trouble.store(Some(Arc::new(error.to_string()))),
+            Err(Error::ClusterDown { source: cause, .. }) => self.trouble.store(Some(Arc::new(with_causes(&**cause)))),
+            Err(error @ Error::ConnectTimeout { .. }) => self.trouble.store(Some(Arc::new(error.to_string()))),
             Err(_) => {} // it answers
         }
     }
@@ -314,7 +345,7 @@ impl Cluster {
         notices: mpsc::Sender<Notice>,
     ) -> Result<Client, Error> {
         let connecting = timeout(CONNECT_TIMEOUT, self.connect_client(startup)).await;
-        let connected = connecting.unwrap_or(Err(Error::ConnectTimeout(CONNECT_TIMEOUT)));
+        let connected = connecting.unwrap_or_else(|_| Err(too_late()));
         self.tell(&connected);
         let (client, mut connection) = connected?;
         self.breaker.close();
@@ -369,6 +400,18 @@ impl fmt::Debug for Cluster {
     }
 }
 
+fn down(source: Box<dyn std::error::Error + Send + Sync>) -> Error {
+    let retry_after = Duration::ZERO;
+    Error::ClusterDown { source, retry_after }
+}
+
+fn too_late() -> Error {
+    Error::ConnectTimeout {
+        limit: CONNECT_TIMEOUT,
+        retry_after: Duration::ZERO,
+    }
+}
+
 /// Whether a failed connection says that no other would do better. What Postgres says of a session may be one tenant's
 /// doing (a library that its role loads), unless it shuts down or starts up (manual, appendix A, classes 08 and 57).
 fn is_of_cluster(cause: &(dyn std::error::Error + Send + Sync + 'static)) -> bool {
@@ -382,7 +425,10 @@ fn is_of_cluster(cause: &(dyn std::error::Error + Send + Sync + 'static)) -> boo
 
 impl From<Shut> for Error {
     fn from(shut: Shut) -> Self {
-        Self::ClusterDown(shut.reason.as_ref().into())
+        Self::ClusterDown {
+            source: shut.reason.as_ref().into(),
+            retry_after: shut.retry_after,
+        }
     }
 }
 

@@ -16,33 +16,54 @@ pub enum Error {
     TenantQueueFull {
         /// The tenant's own limit.
         pool_max: u32,
+        /// When the line will have moved, by what leases take.
+        retry_after: Duration,
     },
     /// All connections of the cluster are in use, and none came free in time.
     #[error("all {budget} connections of the cluster are in use")]
     ClusterSaturated {
         /// The cluster's budget.
         budget: u32,
+        /// When the line will have moved, by what leases take.
+        retry_after: Duration,
     },
     /// The server cannot be reached, or is starting up or shutting down.
     #[error("the database cannot be reached")]
-    ClusterDown(#[source] Box<dyn std::error::Error + Send + Sync>),
+    ClusterDown {
+        /// What connecting failed of.
+        source: Box<dyn std::error::Error + Send + Sync>,
+        /// When it is tried again.
+        retry_after: Duration,
+    },
     /// The server did not finish connecting in time.
-    #[error("the database did not accept a connection within {0:?}")]
-    ConnectTimeout(Duration),
+    #[error("the database did not accept a connection within {limit:?}")]
+    ConnectTimeout {
+        /// The time it had.
+        limit: Duration,
+        /// When it is tried again.
+        retry_after: Duration,
+    },
     /// The server refuses this tenant's role or database.
     #[error("the database refuses the tenant's role or database")]
-    Refused(#[source] Box<dyn std::error::Error + Send + Sync>),
+    Refused {
+        /// What it says.
+        source: Box<dyn std::error::Error + Send + Sync>,
+        /// When it is tried again.
+        retry_after: Duration,
+    },
     /// The connection came up with another schema or role than asked for: it was closed, nothing ran on it.
     #[error("connected as role {found_role:?} in schema {found_schema:?} instead of {role:?} in {schema:?}")]
     Unverified {
         /// The schema asked for.
-        schema: String,
+        schema: Box<str>,
         /// `current_schema()`; none if the schema does not exist.
         found_schema: Option<String>,
         /// The role asked for.
-        role: String,
+        role: Box<str>,
         /// `current_user`.
         found_role: String,
+        /// When it is tried again.
+        retry_after: Duration,
     },
     /// The tenant is being removed or the edge is shutting down.
     #[error("no new work is taken on")]
@@ -83,6 +104,18 @@ impl Error {
             wire::Error::Server(said) => Self::Database(Box::new((*said).clone())),
             error => Self::lost(error),
         }
+    }
+
+    /// Fills in when a connection is tried again, which is known after the attempt only.
+    pub(super) fn retried_after(mut self, delay: Duration) -> Self {
+        if let Self::ClusterDown { retry_after, .. }
+        | Self::ConnectTimeout { retry_after, .. }
+        | Self::Refused { retry_after, .. }
+        | Self::Unverified { retry_after, .. } = &mut self
+        {
+            *retry_after = delay;
+        }
+        self
     }
 
     pub(super) fn lost(error: impl std::error::Error + Send + Sync + 'static) -> Self {

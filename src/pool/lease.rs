@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use bb8::PooledConnection;
 use tokio::sync::OwnedSemaphorePermit;
@@ -14,6 +15,13 @@ use super::lane::Load;
 use super::session::{Order, Patience, Session, Unrun};
 use super::stream::Ran;
 use super::tenant_pool::{Manager, TenantPool};
+
+/// The average of how long leases take is over about so many.
+const LEASES: u32 = 16;
+
+/// Who is refused is not sent away for less, nor for longer.
+const SOONEST: Duration = Duration::from_secs(1);
+const LATEST: Duration = Duration::from_secs(30);
 
 /// A connection checked out for one request, or for those that share a lane.
 ///
@@ -129,7 +137,11 @@ impl Lease {
     }
 
     fn release(&mut self) {
-        match self.connection.take() {
+        let connection = self.connection.take();
+        if connection.is_some() {
+            self.pool.has_held(self.since.elapsed());
+        }
+        match connection {
             Some(connection) if *self.unanswered.get_mut() > 0 || connection.session().is_retired() => {
                 self.pool.cancel(connection.session());
                 connection.session().retire();
@@ -147,11 +159,53 @@ impl Drop for Lease {
     }
 }
 
+/// How long leases take, on average over the last few, in microseconds.
+#[derive(Default)]
+pub(super) struct Holds(AtomicU32);
+
+impl Holds {
+    /// One took so long. Two that end at once may count as one: it is an estimate.
+    pub(super) fn learn(&self, time: Duration) {
+        let mean = self.0.load(Ordering::Relaxed);
+        let time = u32::try_from(time.as_micros()).unwrap_or(u32::MAX);
+        let next = mean - mean / LEASES + time / LEASES;
+        self.0.store(if mean == 0 { time } else { next }, Ordering::Relaxed);
+    }
+
+    /// When those `ahead` will have had one of so many places: 1 to 30 s.
+    pub(super) fn wait(&self, ahead: u32, places: u32) -> Duration {
+        let mean = Duration::from_micros(self.0.load(Ordering::Relaxed).into());
+        let wait = mean.saturating_mul(ahead) / places.max(1);
+        wait.clamp(SOONEST, LATEST)
+    }
+}
+
 impl fmt::Debug for Lease {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Lease")
             .field("pool", &self.pool)
             .field("unanswered", &self.unanswered)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_wait_is_that_of_those_ahead_within_limits() {
+        let holds = Holds::default();
+        assert_eq!(holds.wait(1000, 1), SOONEST, "nothing is known");
+        holds.learn(Duration::from_millis(500));
+        assert_eq!(holds.wait(16, 2), Duration::from_secs(4));
+        assert_eq!(holds.wait(1, 2), SOONEST);
+        assert_eq!(holds.wait(u32::MAX, 0), LATEST);
+        for _ in 0..100 {
+            holds.learn(Duration::from_millis(100));
+        }
+        let learned = holds.wait(16, 1);
+        assert!(learned < Duration::from_secs(2), "{learned:?}");
+        holds.learn(Duration::MAX);
     }
 }

@@ -146,9 +146,7 @@ impl Pools {
             () = evicting => None, // it never ends
             () = sleep(wait) => None,
         };
-        let slot = slot.ok_or_else(|| Error::ClusterSaturated {
-            budget: cluster.budget(),
-        })?;
+        let slot = slot.ok_or_else(|| cluster.saturated())?;
         cluster.connect_admin(startup, slot).await
     }
 

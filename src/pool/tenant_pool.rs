@@ -21,7 +21,7 @@ use super::cluster::{Cluster, with_causes};
 use super::connect::{NOWHERE, Startup};
 use super::error::Error;
 use super::lane::{BUSY, Costs, FULL, Lanes, Place, SPAN};
-use super::lease::Lease;
+use super::lease::{Holds, Lease};
 use super::session::{DEADLINE_SLACK, Guise, Order, Patience, Session, Unrun};
 use super::shared::Identity;
 use super::stream::{Begun, Ran, Running};
@@ -99,6 +99,7 @@ pub struct TenantPool {
     opening: Arc<Semaphore>,
     /// Open while Postgres refuses the tenant's own settings.
     settings: Breaker,
+    holds: Holds,
     created: Instant,
     /// When a connection last came back, in milliseconds after `created`.
     returned_at: AtomicU64,
@@ -145,6 +146,7 @@ impl TenantPool {
             holder: Arc::new(Holder::new(spec.weight, spec.kept)),
             opening: Arc::new(Semaphore::new(1)),
             settings: Breaker::new(LONGEST_DELAY),
+            holds: Holds::default(),
             created: Instant::now(),
             returned_at: AtomicU64::new(0),
             returned: Notify::new(),
@@ -498,21 +500,41 @@ impl TenantPool {
             return Ok(permit);
         }
         let pool_max = self.spec.pool_max.get();
-        let (most, full) = if self.is_shared() {
-            let budget = self.spec.cluster.budget();
-            (QUEUE_PER_SHARED, Error::ClusterSaturated { budget })
-        } else {
-            (QUEUE_PER_CONNECTION, Error::TenantQueueFull { pool_max })
+        let most = match self.is_shared() {
+            true => QUEUE_PER_SHARED,
+            false => QUEUE_PER_CONNECTION,
         };
         let Some(_queued) = Queued::join(&self.queued, pool_max.saturating_mul(most)) else {
-            return Err(full);
+            return Err(self.full());
         };
         match timeout_at(deadline, Arc::clone(&self.admission).acquire_owned()).await {
             Ok(permit) => permit.map_err(|_| Error::Draining),
             // Those in front have waited for no statement, but for a connection that does not come.
-            Err(_) if self.opening.available_permits() == 0 => Err(Error::ConnectTimeout(self.spec.checkout_timeout)),
-            Err(_) => Err(full),
+            Err(_) if self.opening.available_permits() == 0 => {
+                Err(self.spec.cluster.too_slow(self.spec.checkout_timeout))
+            }
+            Err(_) => Err(self.full()),
         }
+    }
+
+    /// That all its places are taken, and when the line will have moved.
+    fn full(&self) -> Error {
+        let pool_max = self.spec.pool_max.get();
+        let places = pool_max.min(self.spec.cluster.budget());
+        let retry_after = self.holds.wait(self.queued.load(Ordering::Relaxed), places);
+        match self.is_shared() {
+            true => Error::ClusterSaturated {
+                budget: self.spec.cluster.budget(),
+                retry_after,
+            },
+            false => Error::TenantQueueFull { pool_max, retry_after },
+        }
+    }
+
+    /// A lease has ended that took so long.
+    pub(super) fn has_held(&self, time: Duration) {
+        self.holds.learn(time);
+        self.spec.cluster.holds().learn(time);
     }
 
     /// An idle connection, without waiting.
@@ -527,9 +549,7 @@ impl TenantPool {
     /// Waits for a slot of the budget, or for a connection of this tenant to come back, whichever is first.
     async fn wait(&self, pools: &Pools, deadline: Instant) -> Result<Found, Error> {
         let slots = self.spec.cluster.slots();
-        let saturated = || Error::ClusterSaturated {
-            budget: self.spec.cluster.budget(),
-        };
+        let saturated = || self.spec.cluster.saturated();
         let in_line = AtomicBool::new(false);
         let slot = async {
             // One at a time: the next one often finds the first one's connection free before its own would be open.
@@ -557,7 +577,7 @@ impl TenantPool {
                     return Err(match in_line.load(Ordering::Relaxed) {
                         true => saturated(),
                         // The connection that another request opens is not coming either.
-                        false => Error::ConnectTimeout(self.spec.checkout_timeout),
+                        false => self.spec.cluster.too_slow(self.spec.checkout_timeout),
                     });
                 }
             }
@@ -573,10 +593,10 @@ impl TenantPool {
         let connected = self.connect_verified(slot).await;
         match &connected {
             Ok(_) => attempt.succeeded(),
-            Err(error @ (Error::Refused(_) | Error::Unverified { .. })) => attempt.failed(&with_causes(error)),
-            Err(_) => {} // nothing is known of the settings
+            Err(error @ (Error::Refused { .. } | Error::Unverified { .. })) => attempt.failed(&with_causes(error)),
+            Err(_) => return connected, // nothing is known of the settings
         }
-        connected
+        connected.map_err(|error| error.retried_after(self.settings.retry_after()))
     }
 
     /// Opens a connection and asks once where it has come out. Anything else than asked for: closed, refused.
@@ -594,10 +614,11 @@ impl TenantPool {
         let wanted_schema = self.spec.schema.as_ref().map_or(NOWHERE, SchemaName::as_str);
         if schema.as_deref() != Some(wanted_schema) || role != wanted {
             return Err(Error::Unverified {
-                schema: wanted_schema.to_owned(),
+                schema: wanted_schema.into(),
                 found_schema: schema,
-                role: wanted.to_owned(),
+                role: wanted.into(),
                 found_role: role,
+                retry_after: Duration::ZERO,
             });
         }
         Ok(session)
@@ -722,7 +743,10 @@ impl fmt::Debug for TenantPool {
 
 /// What a request is told that comes before the settings are tried again.
 fn refused(shut: &Shut) -> Error {
-    Error::Refused(shut.reason.as_ref().into())
+    Error::Refused {
+        source: shut.reason.as_ref().into(),
+        retry_after: shut.retry_after,
+    }
 }
 
 enum Found {

@@ -1,6 +1,7 @@
 //! Every failure as HTTP: the only place that knows which status and code a failure has.
 
 use std::borrow::Cow;
+use std::time::Duration;
 
 use http::header::{ALLOW, CONNECTION, CONTENT_RANGE, CONTENT_TYPE, HeaderName, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, Response, StatusCode};
@@ -233,20 +234,33 @@ fn query(error: &query::Error) -> Problem {
 fn pool(error: &pool::Error, authenticated: bool) -> Problem {
     const DOWN: &str = "the database cannot be reached";
     match error {
-        pool::Error::TenantQueueFull { .. } => Problem::unavailable("tenant_queue_full", error.to_string(), 1),
-        pool::Error::ClusterSaturated { .. } => {
-            Problem::unavailable("cluster_saturated", "all database connections are in use", 1)
+        pool::Error::TenantQueueFull { retry_after, .. } => {
+            Problem::unavailable("tenant_queue_full", error.to_string(), seconds(*retry_after))
         }
-        pool::Error::ClusterDown(_) | pool::Error::ConnectTimeout(_) | pool::Error::Lost(_) => {
-            Problem::unavailable("cluster_down", DOWN, 1)
+        pool::Error::ClusterSaturated { retry_after, .. } => Problem::unavailable(
+            "cluster_saturated",
+            "all database connections are in use",
+            seconds(*retry_after),
+        ),
+        pool::Error::ClusterDown { retry_after, .. } | pool::Error::ConnectTimeout { retry_after, .. } => {
+            Problem::unavailable("cluster_down", DOWN, seconds(*retry_after))
         }
-        pool::Error::Refused(_) | pool::Error::Unverified { .. } => {
-            Problem::unavailable("tenant_misconfigured", "the tenant's database settings do not fit", 30)
-        }
+        pool::Error::Lost(_) => Problem::unavailable("cluster_down", DOWN, 1),
+        pool::Error::Refused { retry_after, .. } | pool::Error::Unverified { retry_after, .. } => Problem::unavailable(
+            "tenant_misconfigured",
+            "the tenant's database settings do not fit",
+            seconds(*retry_after),
+        ),
         pool::Error::Draining => Problem::unavailable("draining", error.to_string(), 1),
         pool::Error::Deadline(_) => Problem::new(StatusCode::GATEWAY_TIMEOUT, "deadline", error.to_string()),
         pool::Error::Database(error) => database(error, authenticated),
     }
+}
+
+/// A delay as `Retry-After` has it: whole seconds, at least one.
+fn seconds(delay: Duration) -> u16 {
+    let whole = delay.as_millis().div_ceil(1000).max(1);
+    u16::try_from(whole).unwrap_or(u16::MAX)
 }
 
 /// What Postgres said, with the status of the dialect's table (PostgREST, "Errors from PostgreSQL").
@@ -361,8 +375,16 @@ mod tests {
         for error in [
             Error::Onboarding,
             Error::TenantFailed,
-            pool::Error::TenantQueueFull { pool_max: 8 }.into(),
-            pool::Error::ClusterSaturated { budget: 4 }.into(),
+            pool::Error::TenantQueueFull {
+                pool_max: 8,
+                retry_after: Duration::ZERO,
+            }
+            .into(),
+            pool::Error::ClusterSaturated {
+                budget: 4,
+                retry_after: Duration::ZERO,
+            }
+            .into(),
             pool::Error::Draining.into(),
         ] {
             let problem = Problem::from(&error);
@@ -372,12 +394,20 @@ mod tests {
     }
 
     #[test]
+    fn a_delay_is_rounded_up_to_whole_seconds() {
+        for (millis, whole) in [(0, 1), (1, 1), (1000, 1), (1001, 2), (29_001, 30), (u64::MAX, u16::MAX)] {
+            assert_eq!(seconds(Duration::from_millis(millis)), whole, "{millis} ms");
+        }
+    }
+
+    #[test]
     fn causes_are_never_sent() {
         let error: Error = pool::Error::Unverified {
-            schema: "geheim".to_owned(),
+            schema: "geheim".into(),
             found_schema: None,
-            role: "geheim".to_owned(),
+            role: "geheim".into(),
             found_role: "geheim".to_owned(),
+            retry_after: Duration::ZERO,
         }
         .into();
         let problem = Problem::from(&error);

@@ -48,7 +48,7 @@ impl Error {
     /// Whether the same attempt may succeed a moment later.
     fn is_passing(&self) -> bool {
         match self {
-            Self::Pool(pool::Error::Refused(_) | pool::Error::Unverified { .. }) => false,
+            Self::Pool(pool::Error::Refused { .. } | pool::Error::Unverified { .. }) => false,
             Self::Pool(_) => true,
             Self::Migrate(error) => error.is_passing(),
         }
