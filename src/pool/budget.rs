@@ -7,6 +7,9 @@
 //! What is in use comes back in two ways, both only while somebody waits and only as often as needed: a tenant that holds
 //! more than its share gives a connection up when it is done with it; and if there are more tenants at work than slots,
 //! the tenants take turns. Idle connections are looked for by [`Pools::evict_idle`](super::Pools).
+//!
+//! A server that has no connection left although the budget has, because others have taken it, makes the budget smaller
+//! for a while. What is out then stays out; new slots are fewer.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -30,6 +33,12 @@ const TURN: Duration = Duration::from_millis(5);
 const LINE_PER_SLOT: usize = 4;
 const SHORT_LINE: usize = 64;
 
+/// A budget that was too large for the server gets so much smaller: one slot in ten, but at least one.
+const TOO_LARGE: u32 = 10;
+
+/// Without another complaint it grows by a slot each time this passes, up to its size.
+const GROWTH: Duration = Duration::from_secs(5);
+
 /// The slots of one cluster.
 pub(super) struct Budget {
     size: u32,
@@ -40,7 +49,11 @@ pub(super) struct Budget {
 
 #[derive(Default)]
 struct State {
-    free: u32,
+    taken: u32,
+    /// How many may be taken: the size, or less while the server has fewer.
+    limit: u32,
+    /// Since when it has not grown; none if it is the size.
+    shrunk: Option<Instant>,
     line: VecDeque<Waiter>,
     joined: u64,
     /// Holders that hold something or wait.
@@ -87,7 +100,7 @@ impl Budget {
         Arc::new(Self {
             size,
             state: Mutex::new(State {
-                free: size,
+                limit: size,
                 ..State::default()
             }),
             waiting: AtomicU32::new(0),
@@ -100,7 +113,7 @@ impl Budget {
 
     /// Slots that are taken.
     pub(super) fn taken(&self) -> u32 {
-        self.size - self.lock().free
+        self.lock().taken
     }
 
     /// Requests in line.
@@ -113,8 +126,9 @@ impl Budget {
         let (turn, slot) = oneshot::channel();
         let number = {
             let mut state = self.lock();
-            if let Some(free) = state.free.checked_sub(1) {
-                state.free = free;
+            self.grow(&mut state);
+            if state.taken < state.limit {
+                state.taken += 1;
                 state.hold(holder, 1);
                 return Some(self.slot_of(holder));
             }
@@ -134,6 +148,27 @@ impl Budget {
         };
         let _place = Place { budget: self, number };
         slot.await.ok()
+    }
+
+    /// The server has no connection left for a slot of ours: there are fewer new ones from now on, and so many in all.
+    pub(super) fn shrink(&self) -> u32 {
+        let mut state = self.lock();
+        let less = (state.limit / TOO_LARGE).max(1);
+        state.limit = state.limit.saturating_sub(less).max(1);
+        state.shrunk = Some(Instant::now());
+        state.limit
+    }
+
+    /// Makes up for the time that has passed without a complaint. New slots go to those in line first.
+    fn grow(self: &Arc<Self>, state: &mut State) {
+        let Some(shrunk) = state.shrunk else {
+            return;
+        };
+        let steps = shrunk.elapsed().as_millis() / GROWTH.as_millis();
+        let steps = u32::try_from(steps).unwrap_or(u32::MAX).min(self.size - state.limit);
+        state.limit += steps;
+        state.shrunk = (state.limit < self.size).then(|| shrunk + GROWTH * steps);
+        self.serve(state);
     }
 
     /// Whether the holder of a connection that has lived for `age` should give it up, now that it is done with it: the slot
@@ -182,7 +217,7 @@ impl Budget {
 
     /// Whether a tenant holds more than its share of the slots.
     pub(super) fn has_surplus(&self, holder: &Holder) -> bool {
-        holder.held() > self.share(&self.lock(), holder)
+        holder.held() > Self::share(&self.lock(), holder)
     }
 
     fn wants(&self, state: &State, holder: &Holder, age: Duration) -> Option<Reason> {
@@ -195,42 +230,47 @@ impl Budget {
             .filter(|other| !std::ptr::eq(&raw const ***other, holder))
             .min_by_key(|other| other.rank())?;
         let leaves_it_ahead = next.fullness(next.held() + 1) <= holder.fullness(held - 1);
-        if next.lacks() || held > self.share(state, holder) && leaves_it_ahead {
+        if next.lacks() || held > Self::share(state, holder) && leaves_it_ahead {
             return Some(Reason::Surplus);
         }
         let is_turn = state.next_turn.is_none_or(|turn| Instant::now() >= turn);
-        (next.held() == 0 && state.active > self.size && age >= SLICE && is_turn).then_some(Reason::Turn)
+        (next.held() == 0 && state.active > state.limit && age >= SLICE && is_turn).then_some(Reason::Turn)
     }
 
     /// What a tenant may hold while others wait.
-    fn share(&self, state: &State, holder: &Holder) -> u32 {
-        let share = u64::from(self.size) * u64::from(holder.weight) / u64::from(state.weight.max(1));
+    fn share(state: &State, holder: &Holder) -> u32 {
+        let share = u64::from(state.limit) * u64::from(holder.weight) / u64::from(state.weight.max(1));
         u32::try_from(share).unwrap_or(u32::MAX).max(holder.kept).max(1)
     }
 
     fn release(self: &Arc<Self>, holder: &Arc<Holder>) {
         let mut state = self.lock();
         state.hold(holder, -1);
+        state.taken -= 1;
         state.leaving = state.leaving.saturating_sub(1);
-        loop {
+        self.grow(&mut state);
+        self.serve(&mut state);
+    }
+
+    /// Gives free slots to those in line.
+    fn serve(self: &Arc<Self>, state: &mut State) {
+        while state.taken < state.limit {
             // The first of those who hold least.
             let next = (0..state.line.len()).min_by_key(|at| state.line.get(*at).map(|waiter| waiter.holder.rank()));
             let Some(waiter) = next.and_then(|at| state.line.remove(at)) else {
-                state.free += 1;
                 break;
             };
             state.wait(&waiter.holder, -1);
             state.hold(&waiter.holder, 1);
-            match waiter.turn.send(self.slot_of(&waiter.holder)) {
-                Ok(()) => break,
-                Err(mut slot) => {
-                    // It has left the line in this moment.
-                    slot.counts = false;
-                    state.hold(&waiter.holder, -1);
-                }
+            state.taken += 1;
+            if let Err(mut slot) = waiter.turn.send(self.slot_of(&waiter.holder)) {
+                // It has left the line in this moment.
+                slot.counts = false;
+                state.hold(&waiter.holder, -1);
+                state.taken -= 1;
             }
         }
-        self.tell(&state);
+        self.tell(state);
     }
 
     fn slot_of(self: &Arc<Self>, holder: &Arc<Holder>) -> Slot {
@@ -464,6 +504,43 @@ mod tests {
         assert!(third.now_or_never().flatten().is_some());
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn a_budget_that_is_too_large_shrinks_and_grows_back() {
+        let budget = Budget::new(20);
+        let [hot, light] = &holders();
+        let mut held: Vec<_> = (0..20).map(|_| now(&budget, hot)).collect();
+        assert_eq!(budget.shrink(), 18);
+        assert_eq!(budget.shrink(), 17);
+        held.truncate(17);
+        let mut waiting = Box::pin(budget.slot(light));
+        assert!((&mut waiting).now_or_never().is_none(), "three are gone");
+        tokio::time::advance(GROWTH).await;
+        let mut more_of_hot = Box::pin(budget.slot(hot));
+        assert!(
+            (&mut more_of_hot).now_or_never().is_none(),
+            "there is one, for who waits"
+        );
+        let _one = waiting.now_or_never().flatten().unwrap();
+        drop(more_of_hot);
+        // Each complaint begins the time anew.
+        tokio::time::advance(GROWTH / 2).await;
+        budget.shrink();
+        tokio::time::advance(GROWTH * 9 / 10).await;
+        drop(held.split_off(16));
+        assert!(budget.slot(hot).now_or_never().is_none());
+        tokio::time::advance(GROWTH * 10).await;
+        held.clear();
+        let all: Vec<_> = (0..19).map(|_| now(&budget, hot)).collect();
+        assert_eq!((all.len(), budget.taken()), (19, 20));
+        assert!(budget.slot(hot).now_or_never().is_none(), "no more than ever");
+        for _ in 0..100 {
+            budget.shrink();
+        }
+        drop((all, _one));
+        let _last = now(&budget, hot);
+        assert!(budget.slot(light).now_or_never().is_none());
+    }
+
     /// What may happen to a budget, in any order.
     #[derive(Clone, Debug)]
     enum Event {
@@ -471,6 +548,8 @@ mod tests {
         Leave(usize),
         Release(usize),
         TakeBack(usize),
+        Shrink,
+        Pass,
     }
 
     fn event() -> impl Strategy<Value = Event> {
@@ -479,12 +558,14 @@ mod tests {
             1 => any::<usize>().prop_map(Event::Leave),
             3 => any::<usize>().prop_map(Event::Release),
             1 => (0_usize..5).prop_map(Event::TakeBack),
+            1 => Just(Event::Shrink),
+            1 => Just(Event::Pass),
         ]
     }
 
     proptest! {
-        /// However requests come, wait, leave and finish: never more slots than the budget, none lost, none idle while
-        /// somebody waits, and everything free at the end.
+        /// However requests come, wait, leave and finish, and the budget shrinks and grows: never more slots than that but
+        /// for those that were out before, none lost, none idle while somebody waits, and everything free at the end.
         #[test]
         fn no_slot_is_lost_or_made_up(size in 1_u32..6, events in prop::collection::vec(event(), 0..200)) {
             let budget = Budget::new(size);
@@ -492,25 +573,35 @@ mod tests {
             let mut held: Vec<Slot> = Vec::new();
             let mut waiting = Vec::new();
             for event in events {
+                let before = held.len();
                 match event {
+                    Event::Shrink => _ = budget.shrink(),
+                    Event::Pass => {
+                        let mut state = budget.lock();
+                        state.shrunk = state.shrunk.and_then(|shrunk| shrunk.checked_sub(GROWTH));
+                    }
                     Event::Ask(who) => waiting.push(Box::pin(budget.slot(&holders[who]))),
                     Event::Leave(at) if !waiting.is_empty() => drop(waiting.swap_remove(at % waiting.len())),
                     Event::Release(at) if !held.is_empty() => drop(held.swap_remove(at % held.len())),
                     Event::TakeBack(who) => _ = budget.takes_back(&holders[who], Duration::MAX),
                     Event::Leave(_) | Event::Release(_) => {}
                 }
-                // Everyone who waits looks whether it is their turn.
-                waiting.retain_mut(|turn| match turn.now_or_never() {
-                    Some(Some(slot)) => {
-                        held.push(slot);
-                        false
-                    }
-                    Some(None) => false,
-                    None => true,
-                });
-                prop_assert!(held.len() <= size as usize);
+                // Everyone who waits looks whether it is their turn, twice: a request may bring those before it theirs.
+                for _ in 0..2 {
+                    waiting.retain_mut(|turn| match turn.now_or_never() {
+                        Some(Some(slot)) => {
+                            held.push(slot);
+                            false
+                        }
+                        Some(None) => false,
+                        None => true,
+                    });
+                }
+                let limit = budget.lock().limit;
+                prop_assert!((1..=size).contains(&limit));
+                prop_assert!(held.len() <= before.max(limit as usize));
                 prop_assert_eq!(budget.taken() as usize, held.len());
-                prop_assert!(waiting.is_empty() || held.len() == size as usize);
+                prop_assert!(waiting.is_empty() || held.len() >= limit as usize);
                 prop_assert_eq!(budget.waiting() as usize, waiting.len());
                 let sum: u32 = holders.iter().map(|holder| holder.held()).sum();
                 prop_assert_eq!(sum as usize, held.len());

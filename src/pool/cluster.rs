@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use tokio::sync::{Semaphore, mpsc};
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{AsyncMessage, Client};
 use tokio_util::task::TaskTracker;
@@ -19,6 +19,7 @@ use crate::wire::{self, CancelKey, Connection};
 
 use super::breaker::{Attempt, Breaker, PATIENCE, Shut};
 use super::budget::{Budget, Slot};
+use super::chance;
 use super::connect::Startup;
 use super::credentials::Credentials;
 use super::error::Error;
@@ -34,6 +35,9 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// The longest delay of a probe while the cluster is down. More would save little, as there is one at a time and none without
 /// a request, and the service would be back the later.
 const LONGEST_DELAY: Duration = Duration::from_secs(1);
+
+/// Who meets a server without a connection left tries once more after this, half of it more or less.
+const FULL_PAUSE: Duration = Duration::from_millis(100);
 
 /// Forking a backend costs the server some 2.5 ms of a core: more at once only make all of them late.
 const CONNECTS_AT_ONCE: usize = 8;
@@ -222,7 +226,8 @@ impl Cluster {
             },
             // Others have taken what the budget counts on.
             Some(SqlState::TOO_MANY_CONNECTIONS) => {
-                warn!(cluster = %self.id, %error, "fewer connections than the budget");
+                let slots = self.budget.shrink();
+                warn!(cluster = %self.id, %error, slots, "fewer connections than the budget");
                 self.saturated()
             }
             _ => down(error.into()),
@@ -262,14 +267,15 @@ impl Cluster {
         self.breaker.refuses(PATIENCE).map(Error::from)
     }
 
-    /// Connects when the breaker lets it pass, and again if that fails while requests wait for the cluster's return; 5 s in
-    /// all.
+    /// Connects when the breaker lets it pass; again if that fails while requests wait for the cluster's return, and once more
+    /// if the server has no connection left. 5 s in all.
     async fn attempt<T, F>(&self, connect: impl Fn() -> F) -> Result<T, Error>
     where
         F: Future<Output = Result<T, Error>>,
     {
         let asked = Instant::now();
         let deadline = asked + CONNECT_TIMEOUT;
+        let mut was_full = false;
         loop {
             let attempt = self.breaker.pass(asked).await?;
             let gate = timeout_at(deadline, self.connect_gate.acquire()).await;
@@ -285,6 +291,10 @@ impl Cluster {
             self.note(&result, began.elapsed(), attempt);
             match result {
                 Err(Error::ClusterDown { .. }) if asked.elapsed() < PATIENCE => {}
+                Err(Error::ClusterSaturated { .. }) if !was_full => {
+                    was_full = true;
+                    sleep_until(deadline.min(Instant::now() + FULL_PAUSE.mul_f64(0.5 + chance()))).await;
+                }
                 result => return result.map_err(|error| error.retried_after(self.breaker.retry_after())),
             }
         }
