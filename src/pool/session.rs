@@ -177,7 +177,8 @@ impl Session {
         self.idle_since = Instant::now();
     }
 
-    /// `current_schema()` and `current_user`, asked in one round trip.
+    /// `current_schema()` and `current_user`, asked in one round trip. Where no schema of the search path exists, Postgres
+    /// would make one for temporary tables to answer, which a role need not be allowed to: that is no schema, too.
     pub(super) async fn whereabouts(&self) -> Result<(Option<String>, String), Error> {
         let whereabouts: Arc<str> = "SELECT pg_catalog.current_schema()::text, current_user::text".into();
         let call = Call {
@@ -695,6 +696,14 @@ impl<R: Rows> Replies for Steps<R> {
     }
 
     fn failed(&mut self, error: DbError) {
+        if let (0, Some(becomes), true) = (
+            self.at,
+            &mut self.becomes,
+            error.code() == &SqlState::INSUFFICIENT_PRIVILEGE,
+        ) {
+            // It cannot become the tenant: no such role, or no schema (`whereabouts`).
+            becomes.elsewhere = true;
+        }
         self.error.get_or_insert(error);
     }
 }

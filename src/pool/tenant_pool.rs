@@ -11,6 +11,7 @@ use bb8::{ManageConnection, Pool, PooledConnection, QueueStrategy};
 use futures_util::FutureExt;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::{Instant, sleep, sleep_until, timeout_at};
+use tokio_postgres::error::SqlState;
 
 use crate::types::{RoleName, SchemaName};
 
@@ -606,12 +607,17 @@ impl TenantPool {
         let session = Session::new(connection, self.spec.statement_timeout, lifetime(chance()));
         // A missing schema in `search_path` is skipped by Postgres without a word, and the shared tables would answer
         // in its place; and some minor releases ignored `role` at startup (CVE-2024-10978's first fix).
-        let (schema, role) = session.whereabouts().await?;
         let wanted = self
             .spec
             .role
             .as_ref()
             .map_or_else(|| self.spec.cluster.login(), RoleName::as_str);
+        let (schema, role) = match session.whereabouts().await {
+            Err(Error::Database(error)) if error.code() == &SqlState::INSUFFICIENT_PRIVILEGE => {
+                (None, wanted.to_owned())
+            }
+            found => found?,
+        };
         let wanted_schema = self.spec.schema.as_ref().map_or(NOWHERE, SchemaName::as_str);
         if schema.as_deref() != Some(wanted_schema) || role != wanted {
             return Err(Error::Unverified {

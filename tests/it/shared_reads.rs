@@ -227,7 +227,8 @@ async fn shared_connections_that_are_killed_cost_no_read() {
     };
     let killer = async {
         while Instant::now() < end {
-            sleep(Duration::from_millis(100)).await;
+            // Who is hit twice is told so.
+            sleep(Duration::from_millis(500)).await;
             superuser
                 .batch_execute(
                     "SELECT pg_terminate_backend(pid) FROM pg_stat_activity

@@ -86,13 +86,17 @@ struct Server {
 impl Server {
     async fn start(issued: &Issued) -> Self {
         let dir = TempDir::new();
-        let port = free_port();
-        let mut options = embedded::Options::new(dir.path().join("pg"));
-        options.durable = false;
-        options.template = Some(template());
-        let more = [("listen_addresses", "127.0.0.1"), ("port", &port.to_string())];
-        options.settings = more.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
-        let postgres = Postgres::start(options).unwrap();
+        let start = |_| {
+            let port = free_port();
+            let mut options = embedded::Options::new(dir.path().join("pg"));
+            options.durable = false;
+            options.template = Some(template());
+            let more = [("listen_addresses", "127.0.0.1"), ("port", &port.to_string())];
+            options.settings = more.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+            Some((Postgres::start(options).ok()?, port))
+        };
+        // Another test may take the port before the server does.
+        let (postgres, port) = (0..5).find_map(start).unwrap();
         let server = Self { postgres, port, dir };
         migrate::bootstrap_embedded(&server.superuser("postgres").await)
             .await
