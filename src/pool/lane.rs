@@ -35,6 +35,10 @@ pub(super) const SPAN: Duration = Duration::from_millis(20);
 /// longer than their statement did before.
 const PATIENCE: Duration = Duration::from_millis(10);
 
+/// A first run takes up to so many times as long as later ones: the connection is new to the tables, and the statement to the
+/// connection. Without this, nearly everything would look long to tenants that have run nothing yet.
+const FIRST: u32 = 8;
+
 /// Statements whose cost is known, per tenant. Past it what was learned is worth less than the memory: start over.
 const STATEMENTS_MAX: usize = 1024;
 
@@ -153,8 +157,8 @@ impl Costs {
         Some(cost).filter(|cost| *cost <= SHORT)
     }
 
-    /// Learns what a run of `sql` has cost; whether that is the first thing known of it. Good news count for half, as the
-    /// first run has what later ones are spared; bad news for little, and at most for twice of what was known: a machine
+    /// Learns what a run of `sql` has cost; whether that is the first thing known of it, which counts for a part. Good news
+    /// count for half, bad news for little, and at most for twice of what was known: a machine
     /// that has much to do makes everything long, and must not be given more to do for that.
     pub(super) fn learn(&self, sql: &Arc<str>, took: Duration) -> bool {
         let took = micros(took).max(1);
@@ -175,7 +179,7 @@ impl Costs {
         if costs.len() >= STATEMENTS_MAX {
             costs.clear();
         }
-        costs.insert(Arc::clone(sql), AtomicU32::new(took)).is_none()
+        costs.insert(Arc::clone(sql), AtomicU32::new(took / FIRST)).is_none()
     }
 
     /// Learns that `sql` is long, whatever was known.
@@ -204,7 +208,7 @@ mod tests {
         let sql: Arc<str> = "SELECT 1".into();
         let short = || costs.known(&sql).and_then(Costs::short);
         assert_eq!(costs.known(&sql), None);
-        assert!(costs.learn(&sql, Duration::from_millis(4)), "nothing was known");
+        assert!(costs.learn(&sql, Duration::from_millis(32)), "nothing was known");
         assert_eq!(short(), Some(Duration::from_millis(4)));
         assert!(!costs.learn(&sql, Duration::from_micros(40)));
         assert_eq!(short(), Some(Duration::from_micros(2020)));
