@@ -125,8 +125,9 @@ pub(super) struct Cluster {
     /// Who the connections of managed tenants log in as: the edge's one login (shared), or a login for each tenant
     /// (per_tenant), which serves thousands of tenants. Default: per_tenant if embedded, else shared.
     pub(super) credentials: Field<Credentials>,
-    /// Whether tenants share a few connections for short reads that run no code of theirs: far fewer connections, and most
-    /// of the speed where many tenants are at work. Not with per_tenant. Default: true with shared credentials.
+    /// Whether tenants share a few connections for short reads that run no code of theirs: for many tenants on few
+    /// connections. Not with per_tenant.
+    #[schemars(extend("default" = false))]
     pub(super) shared_reads: Field<bool>,
 }
 

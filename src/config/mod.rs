@@ -120,7 +120,7 @@ pub struct Cluster {
     pub budget: NonZeroU32,
     /// Who managed tenants' connections log in as. Default: each tenant as itself if embedded, else all as the url says.
     pub credentials: Credentials,
-    /// Whether tenants share connections for short reads. Default: if all log in as the url says.
+    /// Whether tenants share connections for short reads. Default: false.
     pub shared_reads: bool,
 }
 

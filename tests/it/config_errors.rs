@@ -1122,6 +1122,8 @@ fn who_logs_in_alone_shares_no_reads() {
     let project = Project::new();
     let cluster = |more: &str| format!("[clusters.main]\nurl = \"postgres://edge@db1/app\"\n{more}\n");
     project.write("config/rowhouse.toml", cluster(""));
+    assert!(!project.load().unwrap().clusters["main"].shared_reads);
+    project.write("config/rowhouse.toml", cluster("shared_reads = true"));
     assert!(project.load().unwrap().clusters["main"].shared_reads);
     project.write("config/rowhouse.toml", cluster("credentials = \"per_tenant\""));
     assert!(!project.load().unwrap().clusters["main"].shared_reads);

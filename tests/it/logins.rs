@@ -76,7 +76,7 @@ async fn passwords_of_tenants_come_from_the_edges_own_and_change_with_it() {
     let guarded = Guarded::start().await;
     let superuser = connect(guarded.postgres.socket_dir(), "postgres", "rowhouse").await;
     let own = ["cliente", "cliente2"].map(|id| format!("rowhouse/{id} as rowhouse_{id}_login"));
-    let shared = ["cliente", "cliente2", "shared reads"].map(|name| format!("rowhouse/{name} as rowhouse_edge"));
+    let shared = ["cliente", "cliente2"].map(|name| format!("rowhouse/{name} as rowhouse_edge"));
     for (password, credentials, expected) in [
         ("first", "per_tenant", own.as_slice()),
         ("second", "per_tenant", &own),

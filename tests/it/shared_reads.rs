@@ -34,7 +34,7 @@ async fn street(budget: u32) -> Street {
         )
         .unwrap();
     }
-    let cluster = format!("budget = {budget}\ncredentials = \"shared\"");
+    let cluster = format!("budget = {budget}\ncredentials = \"shared\"\nshared_reads = true");
     let street = Street::with_cluster(&cluster, "", &tenants).await;
     street.superuser().await.batch_execute(&sql).await.unwrap();
     // What a statement costs is known to all once one of them has run it.

@@ -143,7 +143,7 @@ fn resolve_cluster(
     let credentials = credentials.or(usual, report);
     let shares = credentials == Credentials::Shared;
     let shared_reads_offset = shared_reads.offset();
-    let shared_reads = shared_reads.or(shares, report);
+    let shared_reads = shared_reads.or(false, report);
     if let (true, false, Some(offset)) = (shared_reads, shares, shared_reads_offset) {
         report.error(
             offset,
