@@ -23,7 +23,11 @@ pub enum Begun<R> {
 
 impl<R: Rows> Begun<R> {
     /// Goes on until it is done.
-    pub(super) async fn whole(mut self) -> Result<(Done, R), Error> {
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Running::go_on`].
+    pub async fn whole(mut self) -> Result<(Done, R), Error> {
         loop {
             match self {
                 Self::Whole(done, rows) => return Ok((done, rows)),
@@ -86,9 +90,9 @@ impl<R: Rows> Running<R> {
                 self.lease.finish_answered();
                 Ok(Begun::Whole(done, rows))
             }
-            Err(error) => {
+            Err(unrun) => {
                 self.lease.finish_answered();
-                Err(error)
+                Err(Error::of_alone(unrun))
             }
         }
     }

@@ -86,13 +86,7 @@ impl Service {
         job: Job<'_>,
         rows: impl Fn() -> R,
     ) -> Result<(Done, R), Error> {
-        let mut begun = self.begin(runner, job, rows).await?;
-        loop {
-            match begun {
-                Begun::Whole(done, rows) => return Ok((done, rows)),
-                Begun::Running(running) => begun = running.go_on().await?,
-            }
-        }
+        Ok(self.begin(runner, job, rows).await?.whole().await?)
     }
 
     /// The same up to where the rows pause.
