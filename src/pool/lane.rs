@@ -158,8 +158,8 @@ impl Costs {
     }
 
     /// Learns what a run of `sql` has cost; whether that is the first thing known of it, which counts for a part. Good news
-    /// count for half, bad news for little, and at most for twice of what was known: a machine
-    /// that has much to do makes everything long, and must not be given more to do for that.
+    /// count for half, bad news for little, and at most for twice of what was known: a machine that has much to do makes
+    /// everything long, and must not be given more to do for that.
     pub(super) fn learn(&self, sql: &Arc<str>, took: Duration) -> bool {
         let took = micros(took).max(1);
         let costs = self.0.read().unwrap_or_else(PoisonError::into_inner);
@@ -179,7 +179,9 @@ impl Costs {
         if costs.len() >= STATEMENTS_MAX {
             costs.clear();
         }
-        costs.insert(Arc::clone(sql), AtomicU32::new(took / FIRST)).is_none()
+        costs
+            .insert(Arc::clone(sql), AtomicU32::new((took / FIRST).max(1)))
+            .is_none()
     }
 
     /// Learns that `sql` is long, whatever was known.
@@ -220,6 +222,17 @@ mod tests {
             costs.learn(&sql, Duration::from_micros(40));
         }
         assert!(short().is_some());
+    }
+
+    #[test]
+    fn what_took_no_time_once_may_take_long_later() {
+        let costs = Costs::default();
+        let sql: Arc<str> = "SELECT 1".into();
+        costs.learn(&sql, Duration::ZERO);
+        for _ in 0..20 {
+            costs.learn(&sql, Duration::from_secs(1));
+        }
+        assert_eq!(costs.known(&sql).and_then(Costs::short), None);
     }
 
     #[test]

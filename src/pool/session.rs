@@ -59,6 +59,13 @@ pub(super) struct Guise<'a> {
     pub(super) alike: bool,
 }
 
+impl Guise<'_> {
+    /// Whose statement it runs.
+    fn owner(self) -> u64 {
+        if self.alike { COMMON } else { self.number }
+    }
+}
+
 /// Why a call has no result.
 #[derive(Debug)]
 pub(super) enum Unrun {
@@ -215,20 +222,17 @@ impl Session {
             ..order
         };
         let steps = self.run_once(order, rows).await?;
-        if steps.elsewhere() {
-            return Err(Unrun::Elsewhere);
-        }
         let outdated = steps.error.as_ref().is_some_and(is_outdated);
         if !outdated {
-            return Ok(steps.outcome()?);
+            return steps.outcome();
         }
-        self.forget(order.guise.map(|guise| guise.number));
+        self.forget(order.guise.map(Guise::owner));
         if steps.ran() {
             // A function has forgotten them all (`DEALLOCATE ALL`). It must not run twice.
-            return Ok(steps.outcome()?);
+            return steps.outcome();
         }
         // A transaction was rolled back: prepare everything anew, once.
-        Ok(self.run_once(order, steps.rows).await?.outcome()?)
+        self.run_once(order, steps.rows).await?.outcome()
     }
 
     /// Runs a call, all of it or up to its first error.
@@ -257,7 +261,7 @@ impl Session {
                     becomes
                 } else {
                     let becomes = outgoing.become_tenant(guise.identity, settings)?;
-                    outgoing.owner = guise.number;
+                    outgoing.owner = guise.owner();
                     if outgoing.execute_main(&call.statement, &mut rows)?.is_break() {
                         return Ok(Steps::unfit(rows));
                     }
@@ -635,9 +639,12 @@ impl<R: Rows> Steps<R> {
         self.ran() && self.at < self.end && self.done.after.len() < self.at - self.main
     }
 
-    pub(super) fn outcome(mut self) -> Result<Ran<R>, Error> {
+    pub(super) fn outcome(mut self) -> Result<Ran<R>, Unrun> {
+        if self.elsewhere() {
+            return Err(Unrun::Elsewhere);
+        }
         match (self.error.take(), self.left.take()) {
-            (Some(error), _) => Err(Error::Database(Box::new(error))),
+            (Some(error), _) => Err(Error::Database(Box::new(error)).into()),
             (None, Some(sent)) => Ok(Ran::Paused(Box::new(Paused::new(self, sent)))),
             (None, None) => Ok(Ran::Whole(self.done, self.rows)),
         }

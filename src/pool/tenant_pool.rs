@@ -263,7 +263,6 @@ impl TenantPool {
             None => Err(Unrun::Moved),
         };
         let ran = match ran {
-            Err(Unrun::Moved) if cost.is_some() => self.run_moved(pools, call, rows(), waited).await,
             Err(Unrun::Moved | Unrun::Elsewhere) => self.run_alone(pools, call, None, rows(), waited).await,
             ran => ran.map(|(done, rows)| Begun::Whole(done, rows)),
         };
@@ -346,25 +345,6 @@ impl TenantPool {
         lease.finish();
         let (done, rows) = ran.and_then(Ran::whole)?;
         Ok(Begun::Whole(done, rows))
-    }
-
-    /// Runs what was taken back from behind others alone: on a connection of the tenant's own that lies idle, else on a
-    /// shared one. To open one for each would be the most work when there is much to do.
-    async fn run_moved<R: Rows>(
-        self: &Arc<Self>,
-        pools: &Pools,
-        call: &Call<'_>,
-        rows: R,
-        waited: &impl Fn(Duration),
-    ) -> Result<Begun<R>, Unrun> {
-        let shared = match call.access {
-            Access::Read { .. } if self.idle.state().idle_connections == 0 => self.shared(pools),
-            _ => None,
-        };
-        match shared {
-            Some((shared, guise)) => shared.run_alone(pools, call, Some(guise), rows, waited).await,
-            None => self.run_alone(pools, call, None, rows, waited).await,
-        }
     }
 
     /// Whether its connections are those that tenants share.

@@ -168,6 +168,14 @@ async fn shared_queries(superuser: &Client) -> Vec<String> {
 async fn a_tenant_with_much_to_do_has_connections_of_its_own() {
     let street = street(16).await;
     let end = Instant::now() + Duration::from_secs(2);
+    // For as long as somebody else has its table, its requests pile up.
+    let mut superuser = street.superuser().await;
+    let locked = async {
+        let lock = superuser.transaction().await.unwrap();
+        lock.batch_execute("LOCK TABLE t1.things").await.unwrap();
+        sleep(Duration::from_millis(500)).await;
+        lock.commit().await.unwrap();
+    };
     let busy = async |_| {
         while Instant::now() < end {
             let reply = street.get("t1.localhost", "/api/things?id=eq.7").await;
@@ -185,7 +193,7 @@ async fn a_tenant_with_much_to_do_has_connections_of_its_own() {
         }
         longest
     };
-    let (_, longest) = tokio::join!(join_all((0..64).map(busy)), light);
+    let (_, longest, ()) = tokio::join!(join_all((0..64).map(busy)), light, locked);
     assert!(longest < Duration::from_millis(750), "a light one waited {longest:?}");
     let status = street.status().await;
     assert!(status["tenants"]["t1"]["connections"].as_u64() > Some(0), "{status}");
@@ -239,4 +247,36 @@ async fn shared_connections_that_are_killed_cost_no_read() {
         }
     };
     tokio::join!(join_all((0..24).map(reader)), killer);
+}
+
+/// The same statement is short where there is little to read, and large where there is much.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_large_answer_has_a_connection_of_its_own() {
+    let street = street(8).await;
+    let mut sql = String::new();
+    for (id, rows) in [("t0", 1), ("t3", 1000)] {
+        write!(
+            sql,
+            "CREATE TABLE {id}.wide (id int PRIMARY KEY, text text);
+             INSERT INTO {id}.wide SELECT n, repeat('{id}', 2000) FROM generate_series(1, {rows}) AS n;
+             GRANT SELECT ON {id}.wide TO rowhouse_{id}_anon;"
+        )
+        .unwrap();
+    }
+    street.superuser().await.batch_execute(&sql).await.unwrap();
+    street.superuser().await.batch_execute("NOTIFY rowhouse").await.unwrap();
+    for (id, rows) in [("t0", 1), ("t3", 1000)] {
+        let host = format!("{id}.localhost");
+        until(Duration::from_secs(3), "the new table", async || {
+            street.get(&host, "/api/wide?limit=0").await.status == 200
+        })
+        .await;
+        let reply = street.get(&host, "/api/wide").await;
+        assert_eq!(reply.status, 200, "{}", reply.head);
+        assert_eq!(reply.body.matches("\"id\":").count(), rows);
+        assert_eq!(reply.header("Transfer-Encoding").is_some(), rows > 1, "{}", reply.head);
+        assert!(!reply.body.contains(if rows > 1 { "t0" } else { "t3" }));
+    }
+    let status = street.status().await;
+    assert!(status["tenants"]["t3"]["connections"].as_u64() > Some(0), "{status}");
 }
