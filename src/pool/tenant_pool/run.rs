@@ -1,0 +1,283 @@
+//! Where a call runs: on a lane of the tenant's own or of shared connections, or on a connection for itself.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::{Queued, TenantPool};
+use crate::pool::Pools;
+use crate::pool::call::{Access, Call, Done, Rows, Wish};
+use crate::pool::error::Error;
+use crate::pool::lane::{BUSY, Costs, FULL, Place};
+use crate::pool::lease::Lease;
+use crate::pool::session::{DEADLINE_SLACK, Guise, Order, Patience, Unrun};
+use crate::pool::stream::{Begun, Ran, Running};
+
+/// Reads of a tenant that run on shared connections at once: more have connections of its own, so that nobody else waits
+/// behind them.
+const SHARED_AT_ONCE: u32 = 16;
+
+/// A place on a lane, of the tenant's own connections or of the shared ones.
+struct Seat<'a> {
+    place: Place,
+    shared: Option<(Guise<'a>, Queued<'a>)>,
+}
+
+impl TenantPool {
+    /// Runs `call` on a connection of the tenant and hands its rows over, in server order, until they break. What
+    /// `rows` made comes back with what it has taken. What only reads is run once more, with new rows, if its connection
+    /// is lost. `waited` is told of each wait for a connection.
+    ///
+    /// Dropping the future stops the statement and closes its connection, but for one on a lane that others use: that goes
+    /// on, and what it answers is passed over.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`checkout`](Self::checkout), [`Error::Database`] with what Postgres said, [`Error::Lost`] if the
+    /// connection broke, [`Error::Deadline`].
+    pub async fn run<R: Rows>(
+        self: &Arc<Self>,
+        pools: &Pools,
+        call: &Call<'_>,
+        rows: impl Fn() -> R,
+        waited: impl Fn(Duration),
+    ) -> Result<(Done, R), Error> {
+        self.begin(pools, call, rows, waited).await?.whole().await
+    }
+
+    /// The same, but that it is handed over when its rows pause. What has begun to come is not run once more.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`run`](Self::run).
+    pub async fn begin<R: Rows>(
+        self: &Arc<Self>,
+        pools: &Pools,
+        call: &Call<'_>,
+        rows: impl Fn() -> R,
+        waited: impl Fn(Duration),
+    ) -> Result<Begun<R>, Error> {
+        match self.run_once(pools, call, &rows, &waited).await {
+            Err(error) if error.is_of_connection() && call.only_reads() => {
+                self.run_once(pools, call, &rows, &waited).await
+            }
+            result => result,
+        }
+    }
+
+    /// Runs a read whose text means the same for every tenant, whatever it finds: on a connection that tenants share, if
+    /// there are any, where it is planned once for all. It runs once more if its connection is lost.
+    ///
+    /// # Errors
+    ///
+    /// As [`run`](Self::run).
+    pub async fn run_alike<R: Rows>(
+        self: &Arc<Self>,
+        pools: &Pools,
+        call: &Call<'_>,
+        rows: impl Fn() -> R,
+    ) -> Result<(Done, R), Error> {
+        let Some((shared, guise)) = self.shared(pools) else {
+            return self.run(pools, call, rows, |_| {}).await;
+        };
+        let guise = Guise { alike: true, ..guise };
+        let mut ran = shared.run_alone(pools, call, Some(guise), rows(), &|_| {}).await;
+        if let Err(Unrun::Failed(error)) = &ran
+            && error.is_of_connection()
+        {
+            ran = shared.run_alone(pools, call, Some(guise), rows(), &|_| {}).await;
+        }
+        match ran {
+            Err(Unrun::Elsewhere) => self.run(pools, call, rows, |_| {}).await,
+            ran => ran.map_err(Error::of_alone)?.whole().await,
+        }
+    }
+
+    async fn run_once<R: Rows>(
+        self: &Arc<Self>,
+        pools: &Pools,
+        call: &Call<'_>,
+        rows: &impl Fn() -> R,
+        waited: &impl Fn(Duration),
+    ) -> Result<Begun<R>, Error> {
+        let learns = call.is_one_batch();
+        let cost = if learns { self.cost(call.statement.sql) } else { None };
+        let ran = match cost {
+            Some(cost) => self.run_on_lane(pools, call, cost, rows(), waited).await,
+            None => Err(Unrun::Moved),
+        };
+        let ran = match ran {
+            Err(Unrun::Moved | Unrun::Elsewhere) => self.run_alone(pools, call, None, rows(), waited).await,
+            ran => ran.map(|(done, rows)| Begun::Whole(done, rows)),
+        };
+        let ran = ran.map_err(Error::of_alone);
+        match &ran {
+            Ok(Begun::Whole(done, _)) if learns => self.learn(call.statement.sql, done.took),
+            Ok(Begun::Running(_)) => self.costs.set_long(call.statement.sql),
+            _ => {}
+        }
+        ran
+    }
+
+    /// What `sql` costs, if it is short: this tenant, or as long as nothing is known of it those that are like it.
+    fn cost(&self, sql: &str) -> Option<Duration> {
+        match self.costs.known(sql) {
+            Some(cost) => Costs::short(cost),
+            None => self.spec.cluster.costs().known(sql).and_then(Costs::short),
+        }
+    }
+
+    /// Learns what a run of `sql` has cost; others that are like this tenant presume it of their own first run.
+    fn learn(&self, sql: &Arc<str>, took: Duration) {
+        if self.costs.learn(sql, took) {
+            self.spec.cluster.costs().learn(sql, took);
+        }
+    }
+
+    async fn run_on_lane<R: Rows>(
+        self: &Arc<Self>,
+        pools: &Pools,
+        call: &Call<'_>,
+        cost: Duration,
+        rows: R,
+        waited: &impl Fn(Duration),
+    ) -> Result<(Done, R), Unrun> {
+        let asked = Instant::now();
+        let seat = self.seat(pools, call, cost).await?;
+        waited(asked.elapsed());
+        let is_long = || {
+            self.costs.learn_long(call.statement.sql);
+        };
+        let order = Order {
+            call,
+            guise: seat.shared.as_ref().map(|(guise, _)| *guise),
+            patience: Patience::new(Some(seat.place.patience()), &is_long),
+        };
+        let ran = seat.place.lease().run_order(order, rows).await;
+        let (done, rows) = ran.and_then(Ran::whole)?;
+        if done.stopped && rows.wish() == Wish::Alone {
+            self.costs.set_long(call.statement.sql);
+            return Err(Unrun::Moved);
+        }
+        Ok((done, rows))
+    }
+
+    async fn run_alone<R: Rows>(
+        self: &Arc<Self>,
+        pools: &Pools,
+        call: &Call<'_>,
+        guise: Option<Guise<'_>>,
+        mut rows: R,
+        waited: &impl Fn(Duration),
+    ) -> Result<Begun<R>, Unrun> {
+        let asked = Instant::now();
+        let lease = self.checkout(pools).await?;
+        let began = Instant::now();
+        waited(began - asked);
+        rows.alone();
+        let order = Order {
+            call,
+            guise,
+            patience: Patience::alone(),
+        };
+        let ran = lease.run_order(order, rows).await;
+        if let Ok(Ran::Paused(paused)) = ran {
+            let limit = call.statement_timeout().unwrap_or(self.spec.statement_timeout);
+            let limit = limit.saturating_add(DEADLINE_SLACK);
+            return Ok(Begun::Running(Box::new(Running::new(paused, lease, began, limit))));
+        }
+        lease.finish();
+        let (done, rows) = ran.and_then(Ran::whole)?;
+        Ok(Begun::Whole(done, rows))
+    }
+
+    /// The shared connections, and who they become.
+    fn shared(&self, pools: &Pools) -> Option<(Arc<Self>, Guise<'_>)> {
+        let guise = Guise {
+            identity: self.spec.shared.as_ref()?,
+            number: self.number,
+            alike: false,
+        };
+        Some((pools.shared(&self.spec.cluster)?, guise))
+    }
+
+    /// A place on a lane for a call that costs this much: where others are on their way already, the tenant's own or
+    /// anybody's, since few connections that never pause do more than many that do.
+    async fn seat(self: &Arc<Self>, pools: &Pools, call: &Call<'_>, cost: Duration) -> Result<Seat<'_>, Error> {
+        let own = |place| Seat { place, shared: None };
+        let shared = match call.access {
+            Access::Read { .. } => self.shared(pools),
+            Access::Transaction(_) => None,
+        };
+        let Some((shared, guise)) = shared else {
+            return Ok(own(self.place(pools, cost).await?));
+        };
+        let seeking = self.seeking.load(Ordering::Relaxed) > 0;
+        if !seeking
+            && !self.lanes.are_empty()
+            && let Some(place) = self.join(cost)
+        {
+            return Ok(own(place));
+        }
+        let Some(counted) = Queued::join(&self.on_shared, SHARED_AT_ONCE) else {
+            return Ok(own(self.place(pools, cost).await?));
+        };
+        let place = match shared.seeking.load(Ordering::Relaxed) {
+            0 => shared.join(cost),
+            _ => None,
+        };
+        if let Some(place) = place {
+            let shared = Some((guise, counted));
+            return Ok(Seat { place, shared });
+        }
+        if !seeking && let Some(place) = self.join(cost) {
+            return Ok(own(place));
+        }
+        let place = shared.place(pools, cost).await?;
+        let shared = Some((guise, counted));
+        Ok(Seat { place, shared })
+    }
+
+    /// A place on a lane for a batch that costs this much: on one that is not busy, on one that is opened for it, or on the
+    /// first that has room.
+    async fn place(self: &Arc<Self>, pools: &Pools, cost: Duration) -> Result<Place, Error> {
+        if self.seeking.load(Ordering::Relaxed) == 0
+            && let Some(place) = self.join(cost)
+        {
+            return Ok(place);
+        }
+        let _seeking = Queued::join(&self.seeking, u32::MAX);
+        let checkout = self.found(pools);
+        tokio::pin!(checkout);
+        loop {
+            tokio::select! {
+                biased; // a connection that is there is not left for a lane
+                found = &mut checkout => {
+                    let lease = self.lease(found?).await?;
+                    return Ok(self.lanes.open(lease, cost));
+                }
+                () = self.room.notified() => {}
+            }
+            if let Some(place) = self.lanes.join(cost, FULL) {
+                return Ok(place);
+            }
+        }
+    }
+
+    /// A place on a lane, without waiting.
+    fn join(self: &Arc<Self>, cost: Duration) -> Option<Place> {
+        if let Some(place) = self.lanes.join(cost, BUSY) {
+            return Some(place);
+        }
+        if !self.lanes.are_spread()
+            && let Ok(admission) = Arc::clone(&self.admission).try_acquire_owned()
+            && let Some(connection) = self.try_idle()
+        {
+            let lease = Lease::pooled(Arc::clone(self), connection, admission);
+            return Some(self.lanes.open(lease, cost));
+        }
+        self.lanes.join(cost, FULL)
+    }
+}
