@@ -25,7 +25,7 @@ use crate::traffic::{Dialect, Order, Traffic, Work};
 use Order::{RoundRobin, Zipf};
 use Size::{Few, Many, One};
 use Way::{
-    Hello, JsonAgg, Pgbench as Limit, Rowhouse, RowhouseOwn, RowhouseTight, RowhouseToken, SetPath, SetTogether,
+    Hello, JsonAgg, Pgbench as Limit, Rowhouse, RowhouseShared, RowhouseTight, RowhouseToken, SetPath, SetTogether,
 };
 use Work::{ByKey, Fifty, Mixed, Thousand};
 
@@ -37,8 +37,8 @@ pub(crate) enum Way {
     RowhouseToken,
     /// With hardly more connections than tenants.
     RowhouseTight,
-    /// With a login for each tenant, which share nothing.
-    RowhouseOwn,
+    /// With connections that tenants share for short reads.
+    RowhouseShared,
     /// One pool for all, `SET search_path` before each statement.
     SetPath,
     /// The same, both sent together.
@@ -56,7 +56,7 @@ impl Way {
         match self {
             Self::Rowhouse | Self::RowhouseTight => "rowhouse",
             Self::RowhouseToken => "rowhouse, token",
-            Self::RowhouseOwn => "rowhouse, own logins",
+            Self::RowhouseShared => "rowhouse, shared reads",
             Self::SetPath => "SET search_path",
             Self::SetTogether => "SET, sent together",
             Self::JsonAgg => "json_agg",
@@ -68,7 +68,7 @@ impl Way {
     /// What its connections call themselves, or begin with.
     fn application(self) -> &'static str {
         match self {
-            Self::Rowhouse | Self::RowhouseToken | Self::RowhouseTight | Self::RowhouseOwn => "rowhouse",
+            Self::Rowhouse | Self::RowhouseToken | Self::RowhouseTight | Self::RowhouseShared => "rowhouse",
             Self::SetPath => "baseline set",
             Self::SetTogether => "baseline together",
             Self::JsonAgg => "baseline own",
@@ -113,7 +113,7 @@ pub(crate) const SETS: [Set; 16] = [
     set(Mixed, Few, RoundRobin, &[Rowhouse, RowhouseToken, SetPath]),
     set(Mixed, Few, Zipf, &[Rowhouse, SetPath]),
     set(ByKey, Few, RoundRobin, &[RowhouseTight, SetPath]),
-    set(ByKey, Few, RoundRobin, &[RowhouseOwn, SetPath]),
+    set(ByKey, Few, RoundRobin, &[RowhouseShared, SetPath]),
     set(ByKey, Many, RoundRobin, &[Rowhouse, SetPath]),
     set(ByKey, Many, Zipf, &[Rowhouse, RowhouseToken, SetPath]),
     set(Fifty, Many, Zipf, &[Rowhouse, SetPath]),
@@ -142,7 +142,7 @@ impl Set {
             Zipf => "Zipf",
         };
         let setup = match self.setup() {
-            Setup { own_logins: true, .. } => ", logins of their own".to_owned(),
+            Setup { shared_reads: true, .. } => ", shared reads".to_owned(),
             Setup { budget: BUDGET, .. } => String::new(),
             Setup { budget, .. } => format!(", {budget} connections"),
         };
@@ -165,7 +165,7 @@ impl Set {
         let tight = self.ways.contains(&RowhouseTight);
         Setup {
             budget: if tight { TIGHT_BUDGET } else { BUDGET },
-            own_logins: self.ways.contains(&RowhouseOwn),
+            shared_reads: self.ways.contains(&RowhouseShared),
         }
     }
 
@@ -324,7 +324,7 @@ impl Way {
     /// What kind of baseline it is, and with how many connections.
     fn kind(self, tenants: usize) -> Option<(Kind, u32)> {
         match self {
-            Rowhouse | RowhouseToken | RowhouseTight | RowhouseOwn | Limit => None,
+            Rowhouse | RowhouseToken | RowhouseTight | RowhouseShared | Limit => None,
             SetPath => Some((Kind::Set, SHARED_CONNECTIONS)),
             SetTogether => Some((Kind::SetTogether, SHARED_CONNECTIONS)),
             JsonAgg if tenants == 1 => Some((Kind::Own, 8)),
@@ -335,7 +335,7 @@ impl Way {
 
     fn dialect(self) -> Dialect {
         match self {
-            Rowhouse | RowhouseTight | RowhouseOwn => Dialect::Rowhouse { token: false },
+            Rowhouse | RowhouseTight | RowhouseShared => Dialect::Rowhouse { token: false },
             RowhouseToken => Dialect::Rowhouse { token: true },
             SetPath | SetTogether | Limit | Hello => Dialect::Baseline { json: false },
             JsonAgg => Dialect::Baseline { json: true },

@@ -62,7 +62,7 @@ fn grouped(cells: &[&Cell], parts: impl Fn(&Cell) -> Vec<f64>) -> Vec<Group> {
                 label: cell.way.name(),
                 ours: matches!(
                     cell.way,
-                    Way::Rowhouse | Way::RowhouseToken | Way::RowhouseTight | Way::RowhouseOwn
+                    Way::Rowhouse | Way::RowhouseToken | Way::RowhouseTight | Way::RowhouseShared
                 ),
                 parts: parts(cell),
             })

@@ -19,7 +19,12 @@ use crate::traffic::{Chance, Dialect, Exchange, Traffic};
 /// So many `requests`; an error if one answer was wrong, or if there ever were more connections than the budget.
 pub(crate) async fn run(street: &Street, scale: &Scale, requests: u64, report: &Report) -> Result<()> {
     let tenants = street.tenants(scale.soaked);
-    let edge = street.edge(tenants.len(), Setup::of(BUDGET)).await?;
+    let setup = Setup {
+        budget: BUDGET,
+        shared_reads: true,
+    };
+    let edge = street.edge(tenants.len(), setup).await?;
+    street.seal_letters().await?;
     let traffic = Arc::new(traffic(tenants));
     let begun = Instant::now();
     let mut done = 0;

@@ -7,7 +7,7 @@ use rowhouse::encode::{Column, Encoding};
 pub(crate) const ROWS: usize = 50;
 pub(crate) const MANY_ROWS: usize = 1000;
 
-/// What a tenant's schema holds: `item` is read, `visit` is written, `letter` is for who has a token (the suite sees to
+/// What a tenant's schema holds: `item` is read, `visit` is written, `letter` is for who has a token (the soak sees to
 /// that), `wait` takes its time, `whoami` tells as whom it runs.
 pub(crate) const MIGRATION: &str = "\
 CREATE TABLE item (
@@ -40,8 +40,7 @@ pub(crate) fn fill(tenant: &str, rows: usize) -> String {
         "INSERT INTO {tenant}.item SELECT n, '{tenant} item ' || n, n % 3 = 0, n % 90, n * 1.25, date '2026-01-01' + n, \
          timestamptz '2026-01-01 00:00:00Z' + n * interval '61.5 s', \
          'She said \"no\", ' || repeat('and so on ', n % 10) FROM generate_series(1, {rows}) AS n;\n\
-         INSERT INTO {tenant}.letter VALUES (1, '{tenant} letter');\n\
-         REVOKE ALL ON {tenant}.letter FROM rowhouse_{tenant}_anon;\n"
+         INSERT INTO {tenant}.letter VALUES (1, '{tenant} letter');\n"
     )
 }
 

@@ -35,16 +35,17 @@ pub(crate) const TIGHT_BUDGET: u32 = 120;
 pub(crate) struct Setup {
     /// The most connections it opens.
     pub(crate) budget: u32,
-    /// Whether each tenant logs in as itself, and so shares nothing.
-    pub(crate) own_logins: bool,
+    /// Whether tenants share connections for short reads, for which one login serves all. Else each has a login of its own,
+    /// as the edge asks for with so many tenants.
+    pub(crate) shared_reads: bool,
 }
 
 impl Setup {
-    /// As the defaults are, but for the budget.
+    /// Tenants share nothing but the budget.
     pub(crate) const fn of(budget: u32) -> Self {
         Self {
             budget,
-            own_logins: false,
+            shared_reads: false,
         }
     }
 }
@@ -148,6 +149,15 @@ impl Street {
         Ok(self.superuser.batch_execute(sql).await?)
     }
 
+    /// Takes their letters from all who have no token. What brings tenants up gives them back: so this comes after it.
+    pub(crate) async fn seal_letters(&self) -> Result<()> {
+        let names = self.tenants(self.filled).iter().map(|tenant| &tenant.name);
+        let sql: String = names
+            .map(|name| format!("REVOKE ALL ON {name}.letter FROM rowhouse_{name}_anon;\n"))
+            .collect();
+        Ok(self.superuser.batch_execute(&sql).await?)
+    }
+
     /// Changes a table of a tenant, and says so.
     pub(crate) async fn change(&self, Tenant { name, .. }: &Tenant, n: usize) -> Result<()> {
         let sql = format!(
@@ -185,8 +195,8 @@ impl Street {
     }
 
     fn configure(&self, tenants: usize, setup: Setup) -> Result<PathBuf> {
-        let Setup { budget, own_logins } = setup;
-        let credentials = if own_logins { "per_tenant" } else { "shared" };
+        let Setup { budget, shared_reads } = setup;
+        let credentials = if shared_reads { "shared" } else { "per_tenant" };
         let config = self.dir.path().join(format!("config-{tenants}-{budget}-{credentials}"));
         let migrations = self.dir.path().join("migrations");
         let secret = self.dir.path().join("secret");
@@ -195,7 +205,7 @@ impl Street {
         let rowhouse = format!(
             "[server]\njwt_secret_file = {secret:?}\n\
              [clusters.main]\nurl = \"postgres://{login}@{socket}:{port}/{database}\"\nbudget = {budget}\n\
-             credentials = {credentials:?}\n[migrations]\ntenant = {migrations:?}\n"
+             credentials = {credentials:?}\nshared_reads = {shared_reads}\n[migrations]\ntenant = {migrations:?}\n"
         );
         let mut files = String::new();
         for tenant in &self.tenants[..tenants] {

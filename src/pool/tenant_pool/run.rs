@@ -203,8 +203,8 @@ impl TenantPool {
         Some((pools.shared(&self.spec.cluster)?, guise))
     }
 
-    /// A place on a lane for a call that costs this much: where others are on their way already, the tenant's own or
-    /// anybody's, since few connections that never pause do more than many that do.
+    /// A place on a lane for a call that costs this much: on the tenant's own if others are on their way there, else on a
+    /// shared one, since few connections that never pause do more than many that do.
     async fn seat(self: &Arc<Self>, pools: &Pools, call: &Call<'_>, cost: Duration) -> Result<Seat<'_>, Error> {
         let own = |place| Seat { place, shared: None };
         let shared = match call.access {
