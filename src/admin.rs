@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use arc_swap::ArcSwapOption;
 use http::header::{ALLOW, CONTENT_TYPE, HOST};
-use http::{HeaderValue, Method, Request, Response, StatusCode};
+use http::request::Parts;
+use http::{HeaderValue, Method, Response, StatusCode};
 use hyper::body::Incoming;
 use serde::Serialize;
 
@@ -115,21 +116,21 @@ impl Operator {
 }
 
 impl Answer for Operator {
-    async fn answer(&self, request: Request<Incoming>, _: &ConnectionInfo) -> Response<Body> {
-        if !is_ours(&request) {
+    async fn answer(&self, head: &Parts, _: Incoming, _: &ConnectionInfo) -> Response<Body> {
+        if !is_ours(head) {
             return plain(
                 StatusCode::MISDIRECTED_REQUEST,
                 "write the address of this listener, or localhost, as Host\n",
             );
         }
-        if !matches!(*request.method(), Method::GET | Method::HEAD) {
+        if !matches!(head.method, Method::GET | Method::HEAD) {
             let mut response = plain(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD\n");
             response
                 .headers_mut()
                 .insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
             return response;
         }
-        match request.uri().path() {
+        match head.uri.path() {
             "/livez" => plain(StatusCode::OK, "ok\n"),
             "/readyz" if self.ready.load(Ordering::Acquire) => plain(StatusCode::OK, "ready\n"),
             "/readyz" => plain(StatusCode::SERVICE_UNAVAILABLE, "tenants are being brought up\n"),
@@ -149,9 +150,9 @@ impl Answer for Operator {
 
 /// Whether a request names an address or localhost as its host: a name somebody else controls may resolve to loopback,
 /// and a browser would then read this for a foreign page (DNS rebinding).
-fn is_ours(request: &Request<Incoming>) -> bool {
-    let authority = request.uri().authority().map(http::uri::Authority::as_str);
-    let Some(authority) = authority.or_else(|| request.headers().get(HOST)?.to_str().ok()) else {
+fn is_ours(head: &Parts) -> bool {
+    let authority = head.uri.authority().map(http::uri::Authority::as_str);
+    let Some(authority) = authority.or_else(|| head.headers.get(HOST)?.to_str().ok()) else {
         return false;
     };
     let host = match authority.rsplit_once(':') {

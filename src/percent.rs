@@ -8,15 +8,20 @@ use std::string::FromUtf8Error;
 
 /// Appends `text` with all but unreserved characters (RFC 3986, section 2.3) encoded.
 pub(crate) fn encode(text: &str, out: &mut String) {
-    for byte in text.bytes() {
-        match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => out.push(char::from(byte)),
-            _ => {
-                // Writing to a `String` does not fail.
-                let _ = write!(out, "%{byte:02X}");
-            }
+    let reserved = |byte: u8| !matches!(byte, b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~');
+    let mut rest = text;
+    while let Some(at) = rest.bytes().position(reserved) {
+        let (plain, after) = rest.split_at(at);
+        out.push_str(plain);
+        let character = after.chars().next().map_or(0, char::len_utf8);
+        let (encoded, after) = after.split_at(character);
+        for byte in encoded.bytes() {
+            // Writing to a `String` does not fail.
+            let _ = write!(out, "%{byte:02X}");
         }
+        rest = after;
     }
+    out.push_str(rest);
 }
 
 /// A segment of a path: `+` is a plus. `None` if a `%` has no two digits behind it, or if what comes out is no UTF-8.

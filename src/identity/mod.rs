@@ -3,6 +3,8 @@
 //! Pure but for what it remembers: the time comes in as an argument. A key is used for algorithms of its own family only,
 //! because a public key taken for a secret is the classic confusion of key types; and `none` is no signature at all.
 
+use std::borrow::Cow;
+use std::sync::Arc;
 use std::time::Duration;
 
 use jsonwebtoken::dangerous::insecure_decode_claims;
@@ -36,29 +38,53 @@ pub enum Key {
 /// What a valid token says.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Claims {
-    /// The claim `role`, if it is there.
-    pub role: Option<String>,
+    /// The role that it names, if it names one.
+    pub role: Option<Arc<str>>,
     /// The payload as it was signed, a JSON object, for `request.jwt.claims`. Nothing is written anew, so that numbers
     /// keep all their digits.
-    pub json: Box<str>,
+    pub json: Arc<str>,
+    /// The claim `role` of the payload, which need not be where the role was looked for.
+    stated: Option<Arc<str>>,
 }
 
 impl Claims {
     /// The payload with this role in it, if it says none at the usual place: what SQL reads then says who acts.
     #[must_use]
-    pub fn with_role(&self, role: &str) -> String {
-        let says_so = |payload: &str| {
-            Registered::parse(payload).is_ok_and(|claims| claims.role().ok().flatten().as_deref() == Some(role))
-        };
-        if says_so(&self.json) {
-            return self.json.to_string();
+    pub fn with_role(&self, role: &str) -> Cow<'_, str> {
+        if self.stated.as_deref() == Some(role) {
+            return Cow::Borrowed(&self.json);
         }
         let claims: Result<std::collections::BTreeMap<&str, &RawValue>, _> = serde_json::from_str(&self.json);
         let (Ok(mut claims), Ok(role)) = (claims, serde_json::value::to_raw_value(role)) else {
-            return self.json.to_string();
+            return Cow::Borrowed(&self.json);
         };
         claims.insert("role", &role);
-        serde_json::to_string(&claims).unwrap_or_else(|_| self.json.to_string())
+        serde_json::to_string(&claims).map_or(Cow::Borrowed(&self.json), Cow::Owned)
+    }
+}
+
+/// When a token is good, in seconds since 1970. RFC 7519 allows fractions of them.
+#[derive(Clone, Copy, Debug)]
+struct Times {
+    expires: Option<f64>,
+    not_before: Option<f64>,
+    issued: Option<f64>,
+}
+
+impl Times {
+    #[expect(clippy::cast_precision_loss, reason = "seconds since 1970 are far below 2^53")]
+    fn check(self, now: u64) -> Result<(), Error> {
+        let now = now as f64;
+        if self.expires.is_some_and(|expires| now > expires + LEEWAY_SECS) {
+            return Err(Error::Expired);
+        }
+        if self.not_before.is_some_and(|not_before| now < not_before - LEEWAY_SECS) {
+            return Err(Error::NotYetValid);
+        }
+        if self.issued.is_some_and(|issued| now < issued - LEEWAY_SECS) {
+            return Err(Error::IssuedInFuture);
+        }
+        Ok(())
     }
 }
 
@@ -150,28 +176,18 @@ impl<'a> Registered<'a> {
         serde_json::from_str(json).map_err(|_| Error::Claims)
     }
 
-    #[expect(clippy::cast_precision_loss, reason = "seconds since 1970 are far below 2^53")]
-    fn check_times(&self, now: u64) -> Result<(), Error> {
-        let now = now as f64;
-        let exp = number("exp", self.exp)?;
-        let nbf = number("nbf", self.nbf)?;
-        let iat = number("iat", self.iat)?;
-        if exp.is_some_and(|exp| now > exp + LEEWAY_SECS) {
-            return Err(Error::Expired);
-        }
-        if nbf.is_some_and(|nbf| now < nbf - LEEWAY_SECS) {
-            return Err(Error::NotYetValid);
-        }
-        if iat.is_some_and(|iat| now < iat - LEEWAY_SECS) {
-            return Err(Error::IssuedInFuture);
-        }
-        Ok(())
+    fn times(&self) -> Result<Times, Error> {
+        Ok(Times {
+            expires: number("exp", self.exp)?,
+            not_before: number("nbf", self.nbf)?,
+            issued: number("iat", self.iat)?,
+        })
     }
 
     /// The claim `role`, which must be a text.
-    fn role(&self) -> Result<Option<String>, Error> {
-        let role = self.role.map(|role| serde_json::from_str(role.get()));
-        role.transpose().map_err(|_| Error::Claims)
+    fn role(&self) -> Result<Option<Arc<str>>, Error> {
+        let role = self.role.map(|role| serde_json::from_str::<Cow<'_, str>>(role.get()));
+        Ok(role.transpose().map_err(|_| Error::Claims)?.map(Arc::from))
     }
 
     /// An empty list is none.
@@ -198,7 +214,6 @@ impl<'a> Registered<'a> {
     }
 }
 
-/// RFC 7519 allows fractions of seconds.
 fn number(name: &'static str, claim: Option<&RawValue>) -> Result<Option<f64>, Error> {
     claim
         .map(|claim| serde_json::from_str(claim.get()).map_err(|_| Error::NotNumber(name)))
@@ -314,13 +329,8 @@ mod tests {
             (r#"{"alg":"HS512","typ":"JWT"}"#, Algorithm::HS512),
         ] {
             let claims = verify(Some(&token(header, json, algorithm)), &own(), &acme(), NOW);
-            assert_eq!(
-                claims,
-                Ok(Some(Claims {
-                    role: None,
-                    json: json.into()
-                }))
-            );
+            let claims = claims.unwrap().unwrap();
+            assert_eq!((claims.role, &*claims.json), (None, json));
         }
     }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use jsonwebtoken::{Algorithm, DecodingKey};
 use quick_cache::sync::Cache;
 
-use super::{Claims, Error, Key, Registered, algorithm, bearer, decode};
+use super::{Claims, Error, Key, Registered, Times, algorithm, bearer, decode};
 use crate::config::{Jwks, Secret};
 use crate::types::{ClaimPath, TenantId};
 
@@ -30,11 +30,11 @@ struct VerifyingKey {
     algorithm: Option<String>,
 }
 
-/// A token whose signature is good.
+/// A token that has been found good: its signature, and for whom it is.
 struct Known {
     claims: Claims,
-    /// Its payload: its times are checked each time.
-    payload: Box<str>,
+    /// Checked each time.
+    times: Times,
 }
 
 impl Verifier {
@@ -75,23 +75,21 @@ impl Verifier {
         if self.keys.is_empty() {
             return Err(Error::NoKey);
         }
-        let remembered = self.known.get(token);
-        let is_new = remembered.is_none();
-        let known = match remembered {
-            Some(known) => known,
-            None => {
-                // Nothing of the payload is read before the signature holds.
-                let payload = self.signed_payload(token)?;
-                let registered = Registered::parse(&payload)?;
-                let claims = Claims {
-                    role: self.role_in(&payload, &registered)?,
-                    json: payload.clone(),
-                };
-                Arc::new(Known { claims, payload })
-            }
+        if let Some(known) = self.known.get(token) {
+            known.times.check(now)?;
+            return Ok(Some(known.claims.clone()));
+        }
+        // Nothing of the payload is read before the signature holds.
+        let payload = self.signed_payload(token)?;
+        let registered = Registered::parse(&payload)?;
+        let claims = Claims {
+            role: self.role_in(&payload, &registered)?,
+            json: Arc::clone(&payload),
+            // One that is no text has been refused, unless roles are looked for elsewhere.
+            stated: registered.role().ok().flatten(),
         };
-        let registered = Registered::parse(&known.payload)?;
-        registered.check_times(now)?;
+        let times = registered.times()?;
+        times.check(now)?;
         let holds = registered.audience_holds(self.audience.as_ref().map_or("", |(audience, _)| audience))?;
         if let Some((_, required)) = &self.audience
             && (*required || registered.has_audience())
@@ -99,27 +97,25 @@ impl Verifier {
         {
             return Err(Error::NotInAudience);
         }
-        if is_new {
-            self.known.insert(token.into(), Arc::clone(&known));
-        }
-        Ok(Some(known.claims.clone()))
+        let known = Known {
+            claims: claims.clone(),
+            times,
+        };
+        self.known.insert(token.into(), Arc::new(known));
+        Ok(Some(claims))
     }
 
     /// The role that a payload names.
-    fn role_in(&self, payload: &str, registered: &Registered<'_>) -> Result<Option<String>, Error> {
+    fn role_in(&self, payload: &str, registered: &Registered<'_>) -> Result<Option<Arc<str>>, Error> {
         if self.role.is("role") {
             return registered.role();
         }
         let claims = serde_json::from_str(payload).map_err(|_| Error::Claims)?;
-        Ok(self
-            .role
-            .find(&claims)
-            .and_then(|role| role.as_str())
-            .map(str::to_owned))
+        Ok(self.role.find(&claims).and_then(|role| role.as_str()).map(Arc::from))
     }
 
     /// The payload of `token`, once its signature is known to be one of the keys'.
-    fn signed_payload(&self, token: &str) -> Result<Box<str>, Error> {
+    fn signed_payload(&self, token: &str) -> Result<Arc<str>, Error> {
         if token.is_empty() {
             return Err(Error::Empty);
         }
@@ -294,7 +290,7 @@ mod tests {
     /// A token's role, or why it is refused.
     fn role(verifier: &Verifier, token: &str) -> Result<Option<String>, Error> {
         let claims = verifier.verify(Some(token), NOW)?;
-        Ok(claims.and_then(|claims| claims.role))
+        Ok(claims.and_then(|claims| claims.role).map(|role| role.to_string()))
     }
 
     #[track_caller]

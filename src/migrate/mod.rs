@@ -35,7 +35,9 @@ mod tenant;
 pub use self::error::Error;
 pub use self::files::Migrations;
 pub use self::registry::onboarded;
-pub use self::roles::{EDGE_LOGIN, anonymous_role, as_owner, login_role, owner_role, shared_owner_role, user_role};
+pub use self::roles::{
+    EDGE_LOGIN, anonymous_role, as_owner, is_request_role, login_role, owner_role, shared_owner_role, user_role,
+};
 pub use self::shared::{EMBEDDED_DATABASE, bootstrap_embedded, bootstrap_embedded_database, shared};
 pub use self::tenant::tenant;
 

@@ -38,6 +38,15 @@ pub fn user_role(tenant: &TenantId) -> RoleName {
     role(tenant, "user")
 }
 
+/// Whether `name` is that of the role of its requests, with a token or without.
+#[must_use]
+pub fn is_request_role(tenant: &TenantId, name: &str) -> bool {
+    let of_tenant = name
+        .strip_prefix("rowhouse_")
+        .and_then(|rest| rest.strip_prefix(tenant.as_str()));
+    matches!(of_tenant, Some("_anon" | "_user"))
+}
+
 /// The role that the tenant's connections log in as with [`Credentials::PerTenant`].
 #[must_use]
 pub fn login_role(tenant: &TenantId) -> RoleName {

@@ -173,12 +173,12 @@ impl Budget {
 
     /// Whether the holder of a connection that has lived for `age` should give it up, now that it is done with it: the slot
     /// is counted on then, so the connection must be closed.
-    pub(super) fn takes_back(&self, holder: &Holder, age: Duration) -> bool {
+    pub(super) fn takes_back(&self, holder: &Holder, age: impl FnOnce() -> Duration) -> bool {
         if self.waiting() == 0 {
             return false;
         }
         let mut state = self.lock();
-        let Some(reason) = self.wants(&state, holder, age) else {
+        let Some(reason) = self.wants(&state, holder, age()) else {
             return false;
         };
         state.leaving += 1;
@@ -189,8 +189,8 @@ impl Budget {
     }
 
     /// Whether it would be taken back.
-    pub(super) fn would_take_back(&self, holder: &Holder, age: Duration) -> bool {
-        self.waiting() > 0 && self.wants(&self.lock(), holder, age).is_some()
+    pub(super) fn would_take_back(&self, holder: &Holder, age: impl FnOnce() -> Duration) -> bool {
+        self.waiting() > 0 && self.wants(&self.lock(), holder, age()).is_some()
     }
 
     /// Counts on a connection that is closed for those in line, unless enough are.
@@ -446,12 +446,12 @@ mod tests {
         let budget = Budget::new(4);
         let [hot, light] = &holders();
         let _held: Vec<_> = (0..4).map(|_| now(&budget, hot)).collect();
-        assert!(!budget.takes_back(hot, Duration::MAX), "nobody waits");
+        assert!(!budget.takes_back(hot, || Duration::MAX), "nobody waits");
         let mut waiting = Box::pin(budget.slot(light));
         assert!((&mut waiting).now_or_never().is_none());
-        assert!(budget.would_take_back(hot, Duration::ZERO));
-        assert!(budget.takes_back(hot, Duration::ZERO));
-        assert!(!budget.takes_back(hot, Duration::ZERO), "one is closing already");
+        assert!(budget.would_take_back(hot, || Duration::ZERO));
+        assert!(budget.takes_back(hot, || Duration::ZERO));
+        assert!(!budget.takes_back(hot, || Duration::ZERO), "one is closing already");
     }
 
     #[tokio::test(start_paused = true)]
@@ -463,11 +463,11 @@ mod tests {
         let mut fourth = Box::pin(budget.slot(four));
         assert!((&mut third).now_or_never().is_none());
         assert!((&mut fourth).now_or_never().is_none());
-        assert!(!budget.takes_back(one, SLICE / 2), "too young");
-        assert!(budget.takes_back(one, SLICE));
-        assert!(!budget.takes_back(two, SLICE), "a turn has just passed on");
+        assert!(!budget.takes_back(one, || SLICE / 2), "too young");
+        assert!(budget.takes_back(one, || SLICE));
+        assert!(!budget.takes_back(two, || SLICE), "a turn has just passed on");
         tokio::time::advance(TURN).await;
-        assert!(budget.takes_back(two, SLICE));
+        assert!(budget.takes_back(two, || SLICE));
         held.clear();
         assert!(third.now_or_never().flatten().is_some());
         assert!(fourth.now_or_never().flatten().is_some());
@@ -485,19 +485,22 @@ mod tests {
         let mut second = Box::pin(budget.slot(light));
         assert!((&mut second).now_or_never().is_none());
         // Two thirds of six are its share.
-        assert!(budget.would_take_back(&heavy, Duration::ZERO));
+        assert!(budget.would_take_back(&heavy, || Duration::ZERO));
         drop(of_heavy.pop());
         of_light.push(second.now_or_never().flatten().unwrap());
         let mut third = Box::pin(budget.slot(light));
         assert!((&mut third).now_or_never().is_none());
-        assert!(!budget.would_take_back(&heavy, Duration::ZERO), "four to two is fair");
+        assert!(
+            !budget.would_take_back(&heavy, || Duration::ZERO),
+            "four to two is fair"
+        );
         let mut kept = Box::pin(budget.slot(&keeps));
         assert!((&mut kept).now_or_never().is_none());
         drop(of_heavy.pop());
         let kept = kept.now_or_never().flatten().unwrap();
         assert!((&mut third).now_or_never().is_none());
         assert!(
-            !budget.would_take_back(&keeps, Duration::MAX),
+            !budget.would_take_back(&keeps, || Duration::MAX),
             "that one is kept for it"
         );
         drop(kept);
@@ -583,7 +586,7 @@ mod tests {
                     Event::Ask(who) => waiting.push(Box::pin(budget.slot(&holders[who]))),
                     Event::Leave(at) if !waiting.is_empty() => drop(waiting.swap_remove(at % waiting.len())),
                     Event::Release(at) if !held.is_empty() => drop(held.swap_remove(at % held.len())),
-                    Event::TakeBack(who) => _ = budget.takes_back(&holders[who], Duration::MAX),
+                    Event::TakeBack(who) => _ = budget.takes_back(&holders[who], || Duration::MAX),
                     Event::Leave(_) | Event::Release(_) => {}
                 }
                 // Everyone who waits looks whether it is their turn, twice: a request may bring those before it theirs.

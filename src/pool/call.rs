@@ -130,6 +130,29 @@ pub trait Rows: Send + 'static {
     }
 }
 
+/// Moved as a pointer, from where it is made to where rows come and back.
+impl<R: Rows + ?Sized> Rows for Box<R> {
+    fn columns(&mut self, types: Types<'_>) -> ControlFlow<()> {
+        (**self).columns(types)
+    }
+
+    fn row(&mut self, row: Row<'_>) -> ControlFlow<()> {
+        (**self).row(row)
+    }
+
+    fn alone(&mut self) {
+        (**self).alone();
+    }
+
+    fn wish(&self) -> Wish {
+        (**self).wish()
+    }
+
+    fn finish(&mut self, done: &Done) -> ControlFlow<()> {
+        (**self).finish(done)
+    }
+}
+
 /// What is wanted after a row.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Wish {

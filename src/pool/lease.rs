@@ -128,7 +128,7 @@ impl Lease {
     /// Whether another may send a batch behind those on their way.
     pub(super) fn takes_more(&self) -> bool {
         let connection = self.connection.as_ref();
-        connection.is_some_and(|connection| self.pool.takes_more(connection.session(), self.since.elapsed()))
+        connection.is_some_and(|connection| self.pool.takes_more(connection.session(), self.since))
     }
 
     /// Gives the connection back for the next request.

@@ -232,11 +232,11 @@ impl Session {
             return steps.outcome();
         }
         // A transaction was rolled back: prepare everything anew, once.
-        self.run_once(order, steps.rows).await?.outcome()
+        Box::pin(self.run_once(order, steps.rows)).await?.outcome()
     }
 
     /// Runs a call, all of it or up to its first error.
-    async fn run_once<R: Rows>(&self, order: Order<'_>, mut rows: R) -> Result<Steps<R>, Unrun> {
+    async fn run_once<R: Rows>(&self, order: Order<'_>, mut rows: R) -> Result<Box<Steps<R>>, Unrun> {
         let Order { call, guise, patience } = order;
         match (&call.access, guise) {
             (Access::Read { settings }, None) => {
@@ -272,7 +272,10 @@ impl Session {
                 steps.becomes = Some(becomes);
                 outgoing.send(steps, patience).await
             }
-            (Access::Transaction(transaction), _) => self.transact(&call.statement, transaction, rows, patience).await,
+            (Access::Transaction(transaction), _) => {
+                // Boxed, or every read would carry the room that a transaction needs.
+                Box::pin(self.transact(&call.statement, transaction, rows, patience)).await
+            }
         }
     }
 
@@ -282,7 +285,7 @@ impl Session {
         transaction: &Transaction<'_>,
         mut rows: R,
         patience: Patience<'_>,
-    ) -> Result<Steps<R>, Unrun> {
+    ) -> Result<Box<Steps<R>>, Unrun> {
         let mut outgoing = Outgoing::new(self);
         outgoing.batch.query(&begin(transaction)).map_err(Error::lost)?;
         let mut preceding = 1;
@@ -347,9 +350,9 @@ impl Session {
     async fn answered<R: Rows>(
         &self,
         batch: Batch,
-        steps: Steps<R>,
+        steps: Box<Steps<R>>,
         patience: Patience<'_>,
-    ) -> Result<Steps<R>, Unrun> {
+    ) -> Result<Box<Steps<R>>, Unrun> {
         let mut sent = self.connection.send(&batch, steps);
         let mut left = patience.limit;
         let mut first = patience.behind_others.unwrap_or(left).min(left);
@@ -380,9 +383,9 @@ impl Session {
     /// What an answer says of this connection.
     pub(super) fn settled<R: Rows>(
         &self,
-        answer: Result<(Answer, Steps<R>), wire::Error>,
-        sent: Sent<Steps<R>>,
-    ) -> Result<Steps<R>, Error> {
+        answer: Result<(Answer, Box<Steps<R>>), wire::Error>,
+        sent: Sent<Box<Steps<R>>>,
+    ) -> Result<Box<Steps<R>>, Error> {
         match answer {
             Ok((Answer::Whole(status), mut steps)) => {
                 if status != Status::Idle && !steps.stays_open {
@@ -409,7 +412,7 @@ impl Session {
     }
 
     /// Goes on with what has paused.
-    pub(super) fn resume<R: Rows>(&self, sent: &Sent<Steps<R>>, steps: Steps<R>) {
+    pub(super) fn resume<R: Rows>(&self, sent: &Sent<Box<Steps<R>>>, steps: Box<Steps<R>>) {
         self.connection.resume(sent, steps);
     }
 
@@ -515,7 +518,7 @@ impl<'s> Outgoing<'s> {
     }
 
     /// Sends what there is so far, with `sql` to be prepared behind it.
-    async fn prepare(mut self, sql: &Arc<str>, patience: Patience<'_>) -> Result<Steps<Ignore>, Unrun> {
+    async fn prepare(mut self, sql: &Arc<str>, patience: Patience<'_>) -> Result<Box<Steps<Ignore>>, Unrun> {
         self.statement(sql)?;
         self.batch.sync();
         let mut steps = Steps::nothing();
@@ -546,7 +549,7 @@ impl<'s> Outgoing<'s> {
     }
 
     /// Sends it, and remembers what was prepared.
-    async fn send<R: Rows>(self, mut steps: Steps<R>, patience: Patience<'_>) -> Result<Steps<R>, Unrun> {
+    async fn send<R: Rows>(self, mut steps: Box<Steps<R>>, patience: Patience<'_>) -> Result<Box<Steps<R>>, Unrun> {
         steps.main_description = self.main;
         let most = if steps.becomes.is_some() {
             STATEMENTS_MAX_SHARED
@@ -579,7 +582,7 @@ struct Becomes {
 pub(super) struct Steps<R> {
     pub(super) rows: R,
     /// Where the rest comes from, if it has paused.
-    left: Option<Sent<Self>>,
+    left: Option<Sent<Box<Self>>>,
     /// Statements that are done.
     at: usize,
     /// Which of them has the rows that are wanted.
@@ -599,8 +602,9 @@ pub(super) struct Steps<R> {
 }
 
 impl<R: Rows> Steps<R> {
-    fn new(rows: R, main: usize, end: usize) -> Self {
-        Self {
+    /// Boxed, because it goes from hand to hand: to the driver of the connection and back.
+    fn new(rows: R, main: usize, end: usize) -> Box<Self> {
+        Box::new(Self {
             rows,
             left: None,
             at: 0,
@@ -612,18 +616,18 @@ impl<R: Rows> Steps<R> {
             descriptions: SmallVec::new(),
             done: Done::default(),
             error: None,
-        }
+        })
     }
 
     /// Nothing ran, because the columns are not those that were expected.
-    fn unfit(rows: R) -> Self {
+    fn unfit(rows: R) -> Box<Self> {
         let mut steps = Self::new(rows, 0, 0);
         steps.done.stopped = true;
         steps
     }
 
     /// Nothing ran, because of `error`.
-    fn failed(rows: R, error: DbError) -> Self {
+    fn failed(rows: R, error: DbError) -> Box<Self> {
         let mut steps = Self::new(rows, 0, 0);
         steps.error = Some(error);
         steps
@@ -639,14 +643,17 @@ impl<R: Rows> Steps<R> {
         self.ran() && self.at < self.end && self.done.after.len() < self.at - self.main
     }
 
-    pub(super) fn outcome(mut self) -> Result<Ran<R>, Unrun> {
+    pub(super) fn outcome(mut self: Box<Self>) -> Result<Ran<R>, Unrun> {
         if self.elsewhere() {
             return Err(Unrun::Elsewhere);
         }
         match (self.error.take(), self.left.take()) {
             (Some(error), _) => Err(Error::Database(Box::new(error)).into()),
             (None, Some(sent)) => Ok(Ran::Paused(Box::new(Paused::new(self, sent)))),
-            (None, None) => Ok(Ran::Whole(self.done, self.rows)),
+            (None, None) => {
+                let Self { done, rows, .. } = *self;
+                Ok(Ran::Whole(done, rows))
+            }
         }
     }
 
@@ -658,7 +665,7 @@ impl<R: Rows> Steps<R> {
 
 impl Steps<Ignore> {
     /// Nothing but an error is of interest.
-    fn nothing() -> Self {
+    fn nothing() -> Box<Self> {
         Self::new(Ignore, usize::MAX, usize::MAX)
     }
 }

@@ -123,12 +123,12 @@ pub(super) enum Ran<R> {
 }
 
 pub(super) struct Paused<R> {
-    steps: Steps<R>,
-    sent: Sent<Steps<R>>,
+    steps: Box<Steps<R>>,
+    sent: Sent<Box<Steps<R>>>,
 }
 
 impl<R> Paused<R> {
-    pub(super) fn new(steps: Steps<R>, sent: Sent<Steps<R>>) -> Self {
+    pub(super) fn new(steps: Box<Steps<R>>, sent: Sent<Box<Steps<R>>>) -> Self {
         Self { steps, sent }
     }
 }

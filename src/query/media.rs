@@ -1,5 +1,6 @@
 //! Media types (RFC 9110, 8.3.1 and 12.5.1), those of the dialect among them.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use super::plan::Explain;
@@ -128,10 +129,11 @@ impl MediaType {
 
     /// The value of `Content-Type`.
     #[must_use]
-    pub fn content_type(&self) -> String {
+    pub fn content_type(&self) -> Cow<'static, str> {
         match self {
-            Self::OctetStream | Self::Other(_) => self.to_string(),
-            _ => format!("{self}; charset=utf-8"),
+            Self::Json => "application/json; charset=utf-8".into(),
+            Self::OctetStream | Self::Other(_) => self.to_string().into(),
+            _ => format!("{self}; charset=utf-8").into(),
         }
     }
 }

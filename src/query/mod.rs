@@ -29,7 +29,7 @@ pub use body::{Body, BodyFormat};
 pub use cache::Plans;
 pub use error::{Candidate, Error};
 pub use media::MediaType;
-pub use percent::{canonical, encoded, key_filter};
+pub use percent::{encoded, key_filter, location};
 pub use plan::{OutputColumn, Plan};
 pub use preferences::{Count, Handling, Honoured, Missing, Preferences, Resolution, Return, TransactionEnd};
 pub use request::{Purpose, Query};

@@ -2,28 +2,31 @@
 
 use std::borrow::Cow;
 
+use smallvec::SmallVec;
+
 use crate::percent::{decode_query, encode};
 
 use super::Error;
 use super::text::syntax;
 
-/// A query string with its parameters sorted by name, percent-encoded: the same for all that ask the same.
+/// The path of a relation with the query string that it was asked with, the parameters sorted by name: the same for all
+/// that ask the same.
 #[must_use]
-pub fn canonical(query_string: &str) -> String {
+pub fn location(relation: &str, query_string: &str) -> String {
     let pairs = query_string
         .split('&')
         .filter_map(|parameter| parameter.split_once('='));
     let decoded = pairs.filter_map(|(name, value)| Some((decode(name).ok()?, decode(value).ok()?)));
-    let mut parameters: Vec<_> = decoded.collect();
+    let mut parameters: SmallVec<[_; 4]> = decoded.collect();
     parameters.sort_by(|a, b| a.0.cmp(&b.0));
-    let mut text = String::new();
-    for (name, value) in parameters {
-        if !text.is_empty() {
-            text.push('&');
-        }
-        encode(&name, &mut text);
+    let mut text = String::with_capacity("/api/?".len() + relation.len() + query_string.len());
+    text.push_str("/api/");
+    encode(relation, &mut text);
+    for (at, (name, value)) in parameters.iter().enumerate() {
+        text.push(if at == 0 { '?' } else { '&' });
+        encode(name, &mut text);
         text.push('=');
-        encode(&value, &mut text);
+        encode(value, &mut text);
     }
     text
 }

@@ -1,5 +1,7 @@
 //! Rows as a response: status and headers as the dialect has them.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 use http::header::{CONTENT_LOCATION, CONTENT_RANGE, CONTENT_TYPE, HeaderName, LOCATION, VARY, WARNING};
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
@@ -38,7 +40,7 @@ pub struct Data<'a> {
     /// The body, if there is to be one; for HEAD it is empty.
     pub body: Option<Bytes>,
     /// Its media type, with a charset where it has one.
-    pub content_type: String,
+    pub content_type: Cow<'static, str>,
     /// The rows that were read or changed, if all of them are here.
     pub count: Option<u64>,
     /// All rows there are, or were changed, if that was asked for.
@@ -62,21 +64,19 @@ impl Data<'_> {
     #[must_use]
     pub fn into_response(self) -> Response<Body> {
         let status = self.status();
-        let mut headers = HeaderMap::new();
-        let has_body = self.body.is_some();
-        if has_body {
-            insert(&mut headers, CONTENT_TYPE, &self.content_type);
+        let range = self.range();
+        let mut headers = HeaderMap::with_capacity(HEADERS);
+        if self.body.is_some() {
+            insert(&mut headers, CONTENT_TYPE, self.content_type);
             if let Some(profile) = self.profile {
-                insert(&mut headers, CONTENT_PROFILE, profile);
+                insert(&mut headers, CONTENT_PROFILE, profile.to_owned());
             }
         }
-        if let Some(range) = self.range() {
-            headers.insert(CONTENT_RANGE, range);
-        }
         for (name, value) in [
-            (CONTENT_LOCATION, &self.content_location),
-            (LOCATION, &self.location),
-            (PREFERENCE_APPLIED, &self.applied),
+            (CONTENT_RANGE, range),
+            (CONTENT_LOCATION, self.content_location),
+            (LOCATION, self.location),
+            (PREFERENCE_APPLIED, self.applied),
         ] {
             if let Some(value) = value {
                 insert(&mut headers, name, value);
@@ -89,7 +89,7 @@ impl Data<'_> {
                  is deprecated and will stop working in a future release. Update `{old}` to `{new}` in query string \
                  filters, orders or limits.\""
             );
-            insert(&mut headers, WARNING, &warning);
+            insert(&mut headers, WARNING, warning);
         }
         headers.insert(VARY, HeaderValue::from_static("Accept, Prefer, Range"));
         if self.profile.is_some() {
@@ -116,40 +116,56 @@ impl Data<'_> {
         }
     }
 
-    fn range(&self) -> Option<HeaderValue> {
+    fn range(&self) -> Option<String> {
         let rows = match self.action {
             Action::Read | Action::Called | Action::Updated => self.count?,
             Action::Inserted | Action::Merged | Action::Deleted => 0,
             Action::Explained | Action::Replaced => return None,
         };
-        HeaderValue::from_str(&content_range(rows, self.offset, self.total)).ok()
+        Some(content_range(rows, self.offset, self.total))
     }
 }
 
 /// A document of its own.
 #[must_use]
-pub fn document(body: Bytes, content_type: &str, profile: Option<&str>) -> Response<Body> {
+pub fn document(body: Bytes, content_type: Cow<'static, str>, profile: Option<&str>) -> Response<Body> {
     let mut response = Response::new(Body::new(body));
     insert(response.headers_mut(), CONTENT_TYPE, content_type);
     if let Some(profile) = profile {
-        insert(response.headers_mut(), CONTENT_PROFILE, profile);
+        insert(response.headers_mut(), CONTENT_PROFILE, profile.to_owned());
     }
     response
 }
 
 /// `0-14/20`, `0-14/*`, or `*/*` for nothing (the dialect; the form is RFC 9110, section 14.4).
 fn content_range(rows: u64, offset: u64, total: Option<u64>) -> String {
-    let total_text = total.map_or_else(|| "*".to_owned(), |total| total.to_string());
+    let mut text = String::with_capacity("0-0/*".len());
     if rows == 0 || total == Some(0) {
-        return format!("*/{total_text}");
+        text.push('*');
+    } else {
+        text.push_str(itoa::Buffer::new().format(offset));
+        text.push('-');
+        text.push_str(itoa::Buffer::new().format(offset.saturating_add(rows - 1)));
     }
-    format!("{offset}-{}/{total_text}", offset.saturating_add(rows - 1))
+    text.push('/');
+    match total {
+        Some(total) => text.push_str(itoa::Buffer::new().format(total)),
+        None => text.push('*'),
+    }
+    text
 }
 
+/// Room for the headers of an answer, those that are added to it later among them.
+const HEADERS: usize = 8;
+
 /// A header whose text no header can hold is left out.
-fn insert(headers: &mut HeaderMap, name: HeaderName, value: &str) {
+fn insert(headers: &mut HeaderMap, name: HeaderName, value: impl Into<Cow<'static, str>>) {
+    let value = match value.into() {
+        Cow::Borrowed(text) => Bytes::from_static(text.as_bytes()),
+        Cow::Owned(text) => Bytes::from(text),
+    };
     // Bytes beyond ASCII are allowed, if opaque (RFC 9110, 5.5).
-    if let Ok(value) = HeaderValue::from_bytes(value.as_bytes()) {
+    if let Ok(value) = HeaderValue::from_maybe_shared(value) {
         headers.append(name, value);
     }
 }

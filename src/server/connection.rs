@@ -50,8 +50,10 @@ impl<A: Answer> Settings<A> {
             .timer(TokioTimer::new())
             // hyper's clock also runs between requests, so it would be the idle timeout too: `Heads` has one for heads alone.
             .header_read_timeout(None::<Duration>)
-            .max_headers(limits.headers)
             .max_buf_size(head_bytes as usize);
+        if limits.headers != HYPERS_HEADERS {
+            http1.max_headers(limits.headers);
+        }
         let mut http2 = http2::Builder::new(Streams(shutdown.tasks().clone()));
         http2
             .timer(TokioTimer::new())
@@ -230,19 +232,18 @@ async fn reply<A: Answer>(
     info: &ConnectionInfo,
     most_headers: usize,
 ) -> Response<Body> {
-    if request.version() == Version::HTTP_2 {
+    let (head, body) = request.into_parts();
+    if head.version == Version::HTTP_2 {
         // hyper counts the headers of HTTP/1.1 only.
-        if request.headers().len() > most_headers {
+        if head.headers.len() > most_headers {
             let mut response = Response::new(Body::default());
             *response.status_mut() = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
             return response;
         }
-        return answer.answer(request, info).await;
     }
+    let mut response = answer.answer(&head, body, info).await;
     // Nothing after a chunked body is read as a request, see `heads`.
-    let close = request.headers().contains_key(TRANSFER_ENCODING);
-    let mut response = answer.answer(request, info).await;
-    if close {
+    if head.version != Version::HTTP_2 && head.headers.contains_key(TRANSFER_ENCODING) {
         response
             .headers_mut()
             .insert(CONNECTION, HeaderValue::from_static("close"));
@@ -302,6 +303,8 @@ enum Error {
     Http(#[source] hyper::Error),
 }
 
+/// What hyper takes if nothing else is said. It has room for them on the stack then.
+const HYPERS_HEADERS: usize = 100;
 /// The preface of HTTP/2 (RFC 9113 section 3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// Streams reset before we have looked at them; one more is answered with ENHANCE_YOUR_CALM (CVE-2023-44487, "rapid reset").
@@ -315,6 +318,7 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 mod tests {
     use std::fmt::Write as _;
 
+    use http::request::Parts;
     use tokio::io::AsyncWriteExt;
 
     use super::super::support::{Probe, Serving, get, http1_over, read_to_close, soon, text};
@@ -420,10 +424,13 @@ mod tests {
             }
             head + "\r\n"
         };
-        assert!(serving.raw(head(64)).await.starts_with("HTTP/1.1 200"));
-        assert!(serving.raw(head(65)).await.starts_with("HTTP/1.1 431"));
+        assert!(serving.raw(head(100)).await.starts_with("HTTP/1.1 200"));
+        assert!(serving.raw(head(101)).await.starts_with("HTTP/1.1 431"));
         let mut http2 = serving.http2().await;
-        for (headers, status) in [(64, StatusCode::OK), (65, StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE)] {
+        for (headers, status) in [
+            (100, StatusCode::OK),
+            (101, StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE),
+        ] {
             let mut request = get("/");
             request.headers_mut().clear();
             for n in 0..headers {
@@ -754,7 +761,7 @@ mod tests {
     struct NoAnswer;
 
     impl Answer for NoAnswer {
-        async fn answer(&self, _: Request<Incoming>, _: &ConnectionInfo) -> Response<Body> {
+        async fn answer(&self, _: &Parts, _: Incoming, _: &ConnectionInfo) -> Response<Body> {
             Response::default()
         }
     }

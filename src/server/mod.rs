@@ -10,7 +10,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{Request, Response};
+use http::Response;
+use http::request::Parts;
 use hyper::body::Incoming;
 
 pub use body::{Body, Broken, Feed};
@@ -31,13 +32,14 @@ mod transport;
 
 /// Turns one request into one response; the only thing this module asks of the program above it.
 pub trait Answer: Send + Sync + 'static {
-    /// Answers `request`, which arrived on `connection`.
+    /// Answers the request with this head and body, which arrived on `connection`.
     ///
     /// There is no error: whatever went wrong has a status. The future is dropped when the client goes away (an HTTP/1.1
     /// connection that closes, an HTTP/2 stream that is reset), and when a shutdown runs out of grace. So is the body.
     fn answer(
         &self,
-        request: Request<Incoming>,
+        head: &Parts,
+        body: Incoming,
         connection: &ConnectionInfo,
     ) -> impl Future<Output = Response<Body>> + Send;
 }
@@ -69,7 +71,7 @@ pub struct Limits {
     pub idle_timeout: Duration,
     /// Longest time the socket may refuse all bytes of a response. Default: 30 s.
     pub write_timeout: Duration,
-    /// Header lines of one request; one more is a 431. Default: 64.
+    /// Header lines of one request; one more is a 431. Default: 100.
     pub headers: usize,
     /// Bytes of an HTTP/1.1 request head, or of an HTTP/2 header list; more is a 431. At least 8,192. Default: 65,536: lists of
     /// keys in a query string are long.
@@ -99,7 +101,7 @@ impl Default for Limits {
             head_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(60),
             write_timeout: Duration::from_secs(30),
-            headers: 64,
+            headers: 100,
             head_bytes: 65_536,
             streams: 64,
             ping_interval: Duration::from_secs(30),

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::request::Parts;
 use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt, Empty};
 use hyper::body::Incoming;
@@ -47,23 +48,23 @@ impl Probe {
 }
 
 impl Answer for Probe {
-    async fn answer(&self, request: Request<Incoming>, connection: &ConnectionInfo) -> Response<Body> {
+    async fn answer(&self, head: &Parts, body: Incoming, connection: &ConnectionInfo) -> Response<Body> {
         self.requests.fetch_add(1, Ordering::SeqCst);
-        let text = match request.uri().path() {
+        let text = match head.uri.path() {
             "/hold" => {
                 let _over = Over(Arc::clone(&self.over));
                 self.held.add_permits(1);
                 self.release.acquire().await.unwrap().forget();
                 "held".to_owned()
             }
-            "/body" => match request.into_body().collect().await {
+            "/body" => match body.collect().await {
                 Ok(body) => body.to_bytes().len().to_string(),
                 Err(error) => error.to_string(),
             },
             "/big" => "x".repeat(8 << 20),
             path => match path.strip_prefix("/covers/") {
                 Some(host) => connection.tls.as_ref().unwrap().covers(host).to_string(),
-                None => format!("{:?}", request.version()),
+                None => format!("{:?}", head.version),
             },
         };
         Response::new(Body::new(Bytes::from(text)))

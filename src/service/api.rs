@@ -5,9 +5,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header::{ACCEPT, ORIGIN};
-use http::{HeaderName, Method, Request, Response};
+use http::{HeaderName, Method, Response};
 use hyper::body::Incoming;
-use tokio::time::Instant;
 
 use crate::catalog::{Relation, Volatility};
 use crate::config::TxEnd;
@@ -27,7 +26,7 @@ use super::asked::{Asked, schema, texts};
 use super::collect::Checks;
 use super::run::{Outcome, Work};
 use super::timing::{Phase, Timings};
-use super::{Service, serving};
+use super::{Asking, Service, serving};
 
 const PREFER: HeaderName = HeaderName::from_static("prefer");
 const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
@@ -49,20 +48,20 @@ impl Service {
         &self,
         tenant: &Arc<Tenant>,
         target: Target<'_>,
-        secure: bool,
-        request: Request<Incoming>,
+        asking: Asking<'_>,
+        body: Incoming,
     ) -> Response<Body> {
         let dialect = &tenant.config().dialect;
-        if let Some(answer) = response::preflight(request.method(), request.headers(), &dialect.cors_origins) {
+        let head = asking.head;
+        if let Some(answer) = response::preflight(&head.method, &head.headers, &dialect.cors_origins) {
             return answer;
         }
-        let origin = request.headers().get(ORIGIN).cloned();
-        let answer = self.answer_api(tenant, target, secure, request).await;
+        let answer = self.answer_api(tenant, target, asking, body).await;
         let mut answer = answer.unwrap_or_else(|error| {
-            error.log();
+            asking.log(&error);
             Problem::from(&error).into_response(dialect.verbose_errors)
         });
-        response::expose(origin.as_ref(), &dialect.cors_origins, answer.headers_mut());
+        response::expose(head.headers.get(ORIGIN), &dialect.cors_origins, answer.headers_mut());
         answer
     }
 
@@ -70,20 +69,20 @@ impl Service {
         &self,
         tenant: &Arc<Tenant>,
         target: Target<'_>,
-        secure: bool,
-        request: Request<Incoming>,
+        asking: Asking<'_>,
+        body: Incoming,
     ) -> Result<Response<Body>, Error> {
         serving(tenant)?;
         let dialect = &tenant.config().dialect;
-        let (parts, body) = request.into_parts();
-        let (schema, profile) = schema(tenant, &parts)?;
-        let timings = Timings::default();
-        let started = Instant::now();
+        let parts = asking.head;
+        let (schema, profile) = schema(tenant, parts)?;
+        let timings = Timings::new(dialect.server_timing);
+        let started = timings.begin();
         let caller = self.caller(tenant, &parts.headers)?;
         timings.add(Phase::Jwt, started);
         // The body is read before a connection is asked for: a slow client holds none.
         let body = match parts.method {
-            Method::POST | Method::PUT | Method::PATCH => self.body(body).await?,
+            Method::POST | Method::PUT | Method::PATCH => Box::pin(self.body(body)).await?,
             _ => Bytes::new(),
         };
         let decides = matches!(
@@ -96,19 +95,18 @@ impl Service {
             schema,
             profile,
             preferences: Preferences::parse(texts(&parts.headers, &PREFER), decides),
-            began: started,
+            asking,
             accepts: MediaType::accepted(texts(&parts.headers, &ACCEPT)),
             structure: tenant.structure(schema, &self.pools, &self.catalogs).await?,
-            parts: &parts,
+            parts,
             timings,
-            scheme: if secure { "https" } else { "http" },
         };
         let mut answer = self.target(&asked, target, &body).await;
         if let Err(Error::Outdated) = answer {
             // Nothing has run: the schema is not what its catalog says any more.
             let number = asked.structure.number;
-            asked.structure = tenant.renewed(schema, number, &self.pools, &self.catalogs).await?;
-            answer = self.target(&asked, target, &body).await;
+            asked.structure = Box::pin(tenant.renewed(schema, number, &self.pools, &self.catalogs)).await?;
+            answer = Box::pin(self.target(&asked, target, &body)).await;
         }
         let mut answer = answer?;
         if dialect.server_timing
@@ -120,11 +118,12 @@ impl Service {
     }
 
     async fn target(&self, asked: &Asked<'_>, target: Target<'_>, body: &[u8]) -> Result<Response<Body>, Error> {
+        // All but reads are boxed, or each of those would carry the room that these need.
         match (target, &asked.dialect().root_function) {
-            (Target::Root, Some(name)) => self.function(asked, name, body).await,
-            (Target::Root, None) => self.root(asked).await,
+            (Target::Root, Some(name)) => Box::pin(self.function(asked, name, body)).await,
+            (Target::Root, None) => Box::pin(self.root(asked)).await,
             (Target::Relation(name), _) => self.relation(asked, name, body).await,
-            (Target::Function(name), _) => self.function(asked, name, body).await,
+            (Target::Function(name), _) => Box::pin(self.function(asked, name, body)).await,
         }
     }
 
@@ -146,7 +145,7 @@ impl Service {
                 allow: "OPTIONS, GET, HEAD, POST, PUT, PATCH, DELETE",
             });
         }
-        let started = Instant::now();
+        let started = asked.timings.begin();
         let mut query = Query::parse(asked.parts.uri.query().unwrap_or_default(), Purpose::Relation)?;
         asked.timings.add(Phase::Parse, started);
         if reads {
@@ -160,14 +159,12 @@ impl Service {
         let chosen = asked.choose(Some(relation), None, query.selects_all())?;
         if writes {
             asked.check_preferences()?;
-            return self
-                .write(asked, &context, &query, relation, body.as_ref(), chosen)
-                .await;
+            return Box::pin(self.write(asked, &context, &query, relation, body.as_ref(), chosen)).await;
         }
         let head = *method == Method::HEAD;
         let (delivery, media) = chosen;
         let delivery = if head { Delivery::Number } else { delivery };
-        let started = Instant::now();
+        let started = asked.timings.begin();
         let number = asked.structure.number;
         let plan = self
             .plans
@@ -189,17 +186,11 @@ impl Service {
         let (_, offset) = query.range();
         out_of_range(offset, outcome.total)?;
         let explains = plan.rows == Rows::Lines;
-        let canonical = query::canonical(asked.parts.uri.query().unwrap_or_default());
-        let location = if canonical.is_empty() {
-            String::new()
-        } else {
-            format!("?{canonical}")
-        };
         let data = Data {
             action: if explains { Action::Explained } else { Action::Read },
             offset,
             applied: asked.preferences.applied(Honoured::default()),
-            content_location: Some(format!("/api/{}{location}", query::encoded(name))),
+            content_location: Some(query::location(name, asked.parts.uri.query().unwrap_or_default())),
             ..asked.data(&plan, &media, &outcome)
         };
         asked.respond(data, outcome)
@@ -234,7 +225,7 @@ impl Service {
             Some(Return::HeadersOnly) if inserts && !relation.primary_key.is_empty() => Returning::Key,
             _ => Returning::Nothing,
         };
-        let started = Instant::now();
+        let started = asked.timings.begin();
         let plan = plan::write(context, query, relation, write, body, returning)?;
         asked.timings.add(Phase::Plan, started);
         let most = preferences
@@ -299,7 +290,7 @@ impl Service {
         }
         let context = asked.context();
         let purpose = if posts { Purpose::Relation } else { Purpose::Call };
-        let started = Instant::now();
+        let started = asked.timings.begin();
         let mut query = Query::parse(asked.parts.uri.query().unwrap_or_default(), purpose)?;
         asked.timings.add(Phase::Parse, started);
         if !posts {
@@ -348,7 +339,7 @@ impl Service {
         } else {
             delivery
         };
-        let started = Instant::now();
+        let started = asked.timings.begin();
         let mut plan = plan::call(&context, &query, function, arguments, delivery, asked.preferences.count)?;
         asked.timings.add(Phase::Plan, started);
         plan.writes = posts && function.volatility == Volatility::Volatile;

@@ -5,9 +5,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, RANGE};
 use http::{HeaderMap, HeaderName, Method, Response, request};
-use tokio::time::Instant;
 
-use crate::catalog::{Function, Relation, Takes};
+use crate::catalog::{Function, Handler, Relation, Takes};
 use crate::config::Dialect;
 use crate::error::Error;
 use crate::query;
@@ -18,9 +17,9 @@ use crate::response::{Action, Data};
 use crate::server::Body;
 use crate::tenant::{Structure, Tenant};
 
-use super::Caller;
 use super::run::{Outcome, Runner};
 use super::timing::{Phase, Timings};
+use super::{Asking, Caller};
 
 const ACCEPT_PROFILE: HeaderName = HeaderName::from_static("accept-profile");
 const CONTENT_PROFILE: HeaderName = HeaderName::from_static("content-profile");
@@ -29,8 +28,6 @@ const CONTENT_PROFILE: HeaderName = HeaderName::from_static("content-profile");
 pub(super) struct Asked<'a> {
     pub(super) tenant: &'a Arc<Tenant>,
     pub(super) parts: &'a request::Parts,
-    /// `http` or `https`.
-    pub(super) scheme: &'static str,
     pub(super) caller: Caller,
     /// The number of the schema, and its name if there are several.
     pub(super) schema: usize,
@@ -39,7 +36,7 @@ pub(super) struct Asked<'a> {
     pub(super) accepts: Vec<MediaType>,
     pub(super) structure: Arc<Structure>,
     pub(super) timings: Timings,
-    pub(super) began: Instant,
+    pub(super) asking: Asking<'a>,
 }
 
 impl<'a> Asked<'a> {
@@ -155,23 +152,7 @@ impl<'a> Asked<'a> {
             MediaType::Stripped => return Some((Delivery::Stripped, accepted.clone())),
             _ => {}
         }
-        let name = accepted.to_string().to_ascii_lowercase();
-        let handlers = self.structure.catalog.handlers();
-        let of_this = |takes: &Takes| match takes {
-            Takes::Relation(name) => selects_all && relation.is_some_and(|relation| *relation.name == **name),
-            Takes::Function(name) => selects_all && function.is_some_and(|function| *function.name == **name),
-            Takes::Anything => false,
-        };
-        let mut own = handlers.iter().filter(|handler| of_this(&handler.takes));
-        let any = handlers
-            .iter()
-            .filter(|handler| handler.takes == Takes::Anything && *handler.media_type == *name);
-        let custom = own
-            .clone()
-            .find(|handler| &*handler.media_type == "*/*")
-            .or_else(|| own.find(|handler| *handler.media_type == *name))
-            .or_else(|| any.clone().next());
-        if let Some(handler) = custom {
+        if let Some(handler) = self.handler(accepted, relation, function, selects_all) {
             return Some((Delivery::Custom(handler), MediaType::parse(&handler.gives)));
         }
         match accepted {
@@ -180,6 +161,34 @@ impl<'a> Asked<'a> {
             MediaType::GeoJson => Some((Delivery::GeoJson, MediaType::GeoJson)),
             _ => None,
         }
+    }
+
+    /// The tenant's own handler of a media type.
+    fn handler(
+        &self,
+        accepted: &MediaType,
+        relation: Option<&Relation>,
+        function: Option<&Function>,
+        selects_all: bool,
+    ) -> Option<&Handler> {
+        let handlers = self.structure.catalog.handlers();
+        if handlers.is_empty() {
+            return None;
+        }
+        let name = accepted.to_string().to_ascii_lowercase();
+        let of_this = |takes: &Takes| match takes {
+            Takes::Relation(name) => selects_all && relation.is_some_and(|relation| *relation.name == **name),
+            Takes::Function(name) => selects_all && function.is_some_and(|function| *function.name == **name),
+            Takes::Anything => false,
+        };
+        let mut own = handlers.iter().filter(|handler| of_this(&handler.takes));
+        let mut any = handlers
+            .iter()
+            .filter(|handler| handler.takes == Takes::Anything && *handler.media_type == *name);
+        own.clone()
+            .find(|handler| &*handler.media_type == "*/*")
+            .or_else(|| own.find(|handler| *handler.media_type == *name))
+            .or_else(|| any.next())
     }
 
     /// A response's data, but for what depends on what was done.
@@ -200,7 +209,7 @@ impl<'a> Asked<'a> {
     }
 
     pub(super) fn respond(&self, mut data: Data<'_>, outcome: Outcome) -> Result<Response<Body>, Error> {
-        let started = Instant::now();
+        let started = self.timings.begin();
         if self.parts.method == Method::HEAD {
             data.body = data.body.map(|_| Bytes::new());
         }
@@ -220,9 +229,7 @@ impl<'a> Asked<'a> {
             structure: &self.structure,
             caller: &self.caller,
             schema: self.schema,
-            method: &self.parts.method,
-            uri: &self.parts.uri,
-            headers: &self.parts.headers,
+            head: self.parts,
             timezone: self.preferences.timezone.as_deref(),
         }
     }

@@ -54,10 +54,10 @@ impl Collector {
         let columns = Arc::clone(&plan.columns);
         Self {
             kind: plan.rows,
-            json: if plan.rows == Rows::Values {
-                JsonRows::values(Arc::clone(&columns), 0)
-            } else {
-                JsonRows::new(Arc::clone(&columns), 0)
+            json: match plan.rows {
+                Rows::Objects => JsonRows::new(Arc::clone(&columns), ROOM),
+                Rows::Values => JsonRows::values(Arc::clone(&columns), ROOM),
+                _ => JsonRows::new(Arc::clone(&columns), 0),
             },
             columns,
             tells_total: plan.tells_total,
@@ -311,6 +311,9 @@ impl Checks {
         }
     }
 }
+
+/// Room for the rows that most answers have: one or two.
+const ROOM: usize = 512;
 
 /// Room for a piece, and for the row that makes it one.
 const PIECE_ROOM: usize = PIECE + PIECE / 8;

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use http::header::HOST;
 use http::{Method, Response, Uri};
-use tokio::time::Instant;
 
 use crate::catalog;
 use crate::catalog::{Function, Relation};
@@ -87,7 +86,7 @@ impl Service {
         } else {
             document.to_string()
         };
-        Ok(response::document(body.into(), &media.content_type(), asked.profile))
+        Ok(response::document(body.into(), media.content_type(), asked.profile))
     }
 
     /// The places of the relations and functions that the caller's role may use.
@@ -127,7 +126,7 @@ impl Service {
             writes: false,
             end: End::Commit,
         };
-        let started = Instant::now();
+        let started = asked.timings.begin();
         let done = self
             .execute(asked.runner(), job, || Fold::new(Vec::new(), numbers))
             .await;
@@ -157,12 +156,12 @@ fn address(asked: &Asked<'_>) -> (String, String, String) {
         let host = parts.headers.get(HOST).and_then(|host| host.to_str().ok());
         let host = parts.uri.authority().map(|authority| authority.as_str()).or(host);
         return (
-            asked.scheme.to_owned(),
+            asked.asking.scheme.to_owned(),
             host.unwrap_or_default().to_owned(),
             "/api/".to_owned(),
         );
     };
-    let scheme = url.scheme_str().unwrap_or(asked.scheme);
+    let scheme = url.scheme_str().unwrap_or(asked.asking.scheme);
     let port = if scheme == "https" { 443 } else { 80 };
     let host = match authority.port() {
         Some(_) => authority.to_string(),

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header::COOKIE;
-use http::{HeaderMap, Method, Uri, Version};
-use tokio::time::Instant;
+use http::request::Parts;
+use http::{HeaderMap, Version};
 
 use crate::config::TxEnd;
 use crate::error::Error;
@@ -31,9 +31,7 @@ pub(super) struct Runner<'a> {
     pub(super) caller: &'a Caller,
     /// The number of the schema.
     pub(super) schema: usize,
-    pub(super) method: &'a Method,
-    pub(super) uri: &'a Uri,
-    pub(super) headers: &'a HeaderMap,
+    pub(super) head: &'a Parts,
     pub(super) timezone: Option<&'a str>,
 }
 
@@ -118,7 +116,7 @@ impl Service {
         let result = pool.begin(&self.pools, &call, rows, waited).await;
         result.map_err(|source| Error::Pool {
             source,
-            authenticated: runner.caller.role != runner.tenant.anonymous_role(),
+            authenticated: runner.caller.role != *runner.tenant.anonymous_role(),
         })
     }
 
@@ -184,9 +182,9 @@ impl Service {
             && asked.parts.version >= Version::HTTP_11;
         let collector = || {
             let collector = Collector::new(plan, csv, MAX_RESPONSE, checks);
-            if streams { collector.streaming() } else { collector }
+            Box::new(if streams { collector.streaming() } else { collector })
         };
-        let started = Instant::now();
+        let started = asked.timings.begin();
         let begun = self.begin(asked.runner(), job, collector).await;
         asked.timings.add(Phase::Transaction, started);
         let (mut done, mut collector) = match begun? {
@@ -196,7 +194,8 @@ impl Service {
                 let streaming = Streaming {
                     tenant: Arc::clone(asked.tenant),
                     metrics: Arc::clone(&self.metrics),
-                    began: asked.began,
+                    began: asked.asking.began,
+                    span: asked.asking.span(),
                     tells,
                 };
                 return Ok(Outcome {
@@ -263,21 +262,21 @@ impl<'a> Runner<'a> {
         if let Some(path) = self.tenant.search_path(self.schema) {
             set("search_path", path.into());
         }
-        let role = &self.caller.role;
+        let role = &*self.caller.role;
         for (name, value) in self.structure.role_settings(role) {
             set(name, value.into());
         }
         if let Some(claims) = &self.caller.claims {
             // The role first: the claims are then set by the role itself, as any custom setting may be.
             set("role", role.into());
-            set("request.jwt.claims", claims.with_role(role).into());
+            set("request.jwt.claims", claims.with_role(role));
         }
         if observed {
-            let path = self.uri.path();
-            set("request.method", self.method.as_str().into());
+            let path = self.head.uri.path();
+            set("request.method", self.head.method.as_str().into());
             set("request.path", path.strip_prefix("/api").unwrap_or(path).into());
-            set("request.headers", headers_as_json(self.headers).into());
-            set("request.cookies", cookies_as_json(self.headers).into());
+            set("request.headers", headers_as_json(&self.head.headers).into());
+            set("request.cookies", cookies_as_json(&self.head.headers).into());
             for (name, value) in &self.tenant.config().dialect.app_settings {
                 set(name, (&**value).into());
             }

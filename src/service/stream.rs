@@ -52,6 +52,8 @@ pub(super) struct Streaming {
     pub(super) tenant: Arc<Tenant>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) began: Instant,
+    /// Whose log lines are the request's.
+    pub(super) span: Span,
     /// Whether code of the tenant's runs, which may want to say something of the response.
     pub(super) tells: bool,
 }
@@ -67,17 +69,18 @@ impl Streams {
     }
 
     /// The body of an answer that begins with `first` and goes on with what is `running`.
-    pub(super) fn begin(&self, streaming: Streaming, first: Vec<u8>, running: Box<Running<Collector>>) -> Body {
+    pub(super) fn begin(&self, streaming: Streaming, first: Vec<u8>, running: Box<Running<Box<Collector>>>) -> Body {
         let (feed, body) = Body::in_pieces();
         let room = Room::new(Arc::clone(&self.shared));
+        let span = streaming.span.clone();
         let task = streaming.run(feed, room, first, running);
-        self.tasks.spawn(task.instrument(Span::current()));
+        self.tasks.spawn(task.instrument(span));
         body
     }
 }
 
 impl Streaming {
-    async fn run(self, feed: Feed, room: Room, first: Vec<u8>, running: Box<Running<Collector>>) {
+    async fn run(self, feed: Feed, room: Room, first: Vec<u8>, running: Box<Running<Box<Collector>>>) {
         let name = self.tenant.label();
         match self.pass_on(&feed, &room, first, running).await {
             Ok(()) => {
@@ -98,7 +101,7 @@ impl Streaming {
         feed: &Feed,
         room: &Room,
         first: Vec<u8>,
-        mut running: Box<Running<Collector>>,
+        mut running: Box<Running<Box<Collector>>>,
     ) -> Result<(), Broken> {
         let mut piece = first;
         loop {
@@ -129,7 +132,7 @@ impl Streaming {
         }
     }
 
-    fn last(&self, mut done: Done, mut collector: Collector) -> Result<Bytes, Broken> {
+    fn last(&self, mut done: Done, mut collector: Box<Collector>) -> Result<Bytes, Broken> {
         if let Some(failure) = collector.failure.take() {
             return Err(failure.into());
         }

@@ -79,6 +79,8 @@ pub struct Tenant {
     structures: Box<[Slot]>,
     /// Made when the first token comes.
     verifier: OnceLock<Verifier>,
+    /// Made when the first request comes.
+    anonymous_role: OnceLock<Arc<str>>,
 }
 
 /// What a schema holds, once it is known.
@@ -139,6 +141,7 @@ impl Tenant {
             pool: ArcSwapWeak::new(Weak::new()),
             structures,
             verifier: OnceLock::new(),
+            anonymous_role: OnceLock::new(),
         })
     }
 
@@ -252,9 +255,7 @@ impl Tenant {
         if role == "none" {
             return false;
         }
-        let own = self.config.managed
-            && (role == migrate::user_role(&self.config.id).as_str()
-                || role == migrate::anonymous_role(&self.config.id).as_str());
+        let own = self.config.managed && migrate::is_request_role(&self.config.id, role);
         own || self
             .config
             .anonymous_role
@@ -269,11 +270,11 @@ impl Tenant {
 
     /// The role of requests without a token: its connections', or the login's.
     #[must_use]
-    pub fn anonymous_role(&self) -> String {
-        match self.connection_role() {
-            Some(role) => role.to_string(),
-            None => self.cluster.login().to_owned(),
-        }
+    pub fn anonymous_role(&self) -> &Arc<str> {
+        self.anonymous_role.get_or_init(|| match self.connection_role() {
+            Some(role) => role.as_str().into(),
+            None => self.cluster.login().into(),
+        })
     }
 
     /// The schemas that can be asked for, the main one first.
@@ -311,9 +312,21 @@ impl Tenant {
         store: &catalog::Store,
     ) -> Result<Arc<Structure>, CatalogError> {
         let slot = &self.structures[at];
-        let known = slot.known.load_full();
+        match slot.known.load_full() {
+            Some(known) if slot.is_fresh() => Ok(known),
+            known => Box::pin(self.load_structure(at, known, pools, store)).await,
+        }
+    }
+
+    async fn load_structure(
+        &self,
+        at: usize,
+        known: Option<Arc<Structure>>,
+        pools: &Pools,
+        store: &catalog::Store,
+    ) -> Result<Arc<Structure>, CatalogError> {
+        let slot = &self.structures[at];
         let _loading = match known {
-            Some(known) if slot.is_fresh() => return Ok(known),
             // While one request reads it again, the others are served what was known.
             Some(known) => match slot.loading.try_lock() {
                 Ok(loading) => loading,

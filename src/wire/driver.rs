@@ -99,7 +99,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
     fn slim(&mut self) {
         for buffer in [&mut self.out, &mut self.received] {
             if buffer.is_empty() && buffer.capacity() > IDLE_BUFFER {
-                *buffer = BytesMut::new();
+                spare::put(std::mem::take(buffer));
             }
         }
     }
@@ -144,8 +144,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
 
     /// Reads once and hands over every message that is whole.
     fn read(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        self.received
-            .reserve(if self.in_flight.is_empty() { IDLE_BUFFER } else { BUFFER });
+        if self.in_flight.is_empty() {
+            self.received.reserve(IDLE_BUFFER);
+        } else if self.received.is_empty() && self.received.capacity() < BUFFER {
+            self.received = spare::take();
+        } else {
+            self.received.reserve(BUFFER);
+        }
         match ready!(poll_read_buf(Pin::new(&mut self.socket), context, &mut self.received)) {
             Ok(0) => return Poll::Ready(Err(self.ended(Error::Closed))),
             Ok(_) => {}
@@ -194,6 +199,40 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
             Some(said) => Error::Server(Arc::new(said)),
             None => error,
         }
+    }
+}
+
+/// The read buffers of connections that have nothing to read, for those of the same thread that have.
+mod spare {
+    use std::cell::RefCell;
+
+    use super::{BUFFER, BytesMut};
+
+    /// So many are kept: connections that are read from by turns need one.
+    const MOST: usize = 4;
+
+    thread_local! {
+        static BUFFERS: RefCell<Vec<BytesMut>> = const { RefCell::new(Vec::new()) };
+    }
+
+    pub(super) fn take() -> BytesMut {
+        let spare = BUFFERS.with_borrow_mut(Vec::pop);
+        spare.unwrap_or_else(|| BytesMut::with_capacity(BUFFER))
+    }
+
+    pub(super) fn put(mut buffer: BytesMut) {
+        if buffer.capacity() < BUFFER / 2 {
+            return;
+        }
+        buffer.clear();
+        // What was read from its beginning counts again.
+        buffer.reserve(BUFFER);
+        BUFFERS.with_borrow_mut(|buffers| {
+            // One that has grown is not worth its memory.
+            if buffers.len() < MOST && buffer.capacity() <= 2 * BUFFER {
+                buffers.push(buffer);
+            }
+        });
     }
 }
 

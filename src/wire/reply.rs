@@ -47,6 +47,24 @@ impl<R: Replies> Replies for Option<R> {
     }
 }
 
+impl<R: Replies + ?Sized> Replies for Box<R> {
+    fn columns(&mut self, types: &[u32]) {
+        (**self).columns(types);
+    }
+
+    fn row(&mut self, row: Row<'_>) -> ControlFlow<Halt> {
+        (**self).row(row)
+    }
+
+    fn complete(&mut self, affected: u64) {
+        (**self).complete(affected);
+    }
+
+    fn failed(&mut self, error: DbError) {
+        (**self).failed(error);
+    }
+}
+
 /// Why no more rows are wanted.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Halt {

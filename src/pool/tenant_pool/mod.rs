@@ -411,15 +411,16 @@ impl TenantPool {
     }
 
     /// Whether a connection in use can serve more than those who use it.
-    pub(super) fn takes_more(&self, session: &Session, in_use: Duration) -> bool {
-        let rotates = in_use >= SPAN && self.queued.load(Ordering::Relaxed) > 0;
+    pub(super) fn takes_more(&self, session: &Session, used_since: Instant) -> bool {
+        // The clock is read only where somebody waits: this is asked for every request.
+        let rotates = self.queued.load(Ordering::Relaxed) > 0 && used_since.elapsed() >= SPAN;
         let slots = self.spec.cluster.slots();
-        session.is_usable() && !self.is_closed() && !rotates && !slots.would_take_back(&self.holder, session.age())
+        session.is_usable() && !self.is_closed() && !rotates && !slots.would_take_back(&self.holder, || session.age())
     }
 
     /// Whether a connection that comes back has to make room for others.
     fn must_close(&self, session: &Session) -> bool {
-        !session.is_usable() || self.is_closed() || self.spec.cluster.slots().takes_back(&self.holder, session.age())
+        !session.is_usable() || self.is_closed() || self.spec.cluster.slots().takes_back(&self.holder, || session.age())
     }
 
     /// Closes one idle connection, if there is one.

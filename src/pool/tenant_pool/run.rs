@@ -61,7 +61,7 @@ impl TenantPool {
     ) -> Result<Begun<R>, Error> {
         match self.run_once(pools, call, &rows, &waited).await {
             Err(error) if error.is_of_connection() && call.only_reads() => {
-                self.run_once(pools, call, &rows, &waited).await
+                Box::pin(self.run_once(pools, call, &rows, &waited)).await
             }
             result => result,
         }
@@ -109,7 +109,8 @@ impl TenantPool {
             None => Err(Unrun::Moved),
         };
         let ran = match ran {
-            Err(Unrun::Moved | Unrun::Elsewhere) => self.run_alone(pools, call, None, rows(), waited).await,
+            // Boxed, or what runs on a lane would carry the room that this needs.
+            Err(Unrun::Moved | Unrun::Elsewhere) => Box::pin(self.run_alone(pools, call, None, rows(), waited)).await,
             ran => ran.map(|(done, rows)| Begun::Whole(done, rows)),
         };
         let ran = ran.map_err(Error::of_alone);
@@ -248,6 +249,11 @@ impl TenantPool {
         {
             return Ok(place);
         }
+        Box::pin(self.seek(pools, cost)).await
+    }
+
+    /// The same, when there is none at once.
+    async fn seek(self: &Arc<Self>, pools: &Pools, cost: Duration) -> Result<Place, Error> {
         let _seeking = Queued::join(&self.seeking, u32::MAX);
         let checkout = self.found(pools);
         tokio::pin!(checkout);
