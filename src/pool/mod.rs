@@ -97,6 +97,11 @@ impl Pools {
         self.pools.get(tenant).map(|pool| Arc::clone(&pool))
     }
 
+    /// Whether slots are held back for `tenant`.
+    pub(crate) fn keeps(&self, tenant: &TenantId) -> bool {
+        self.existing(tenant).is_some_and(|pool| pool.is_kept())
+    }
+
     /// The pool that all tenants of `cluster` share for short reads, unless it has none.
     fn shared(&self, cluster: &Arc<Cluster>) -> Option<Arc<TenantPool>> {
         let most = cluster.shared()?;
