@@ -26,6 +26,7 @@ mod reload;
 mod requests;
 mod routing;
 mod shared_reads;
+mod storms;
 mod streaming;
 mod tls_to_postgres;
 mod tokens;
