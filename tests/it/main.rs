@@ -17,6 +17,7 @@ mod identity;
 mod isolation;
 mod lanes;
 mod logins;
+mod malicious;
 mod onboarding;
 mod openapi;
 mod pages;
