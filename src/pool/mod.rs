@@ -211,6 +211,14 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// A number that cannot be guessed.
+fn secret() -> u64 {
+    let mut bytes = [0; 8];
+    // There is nothing to do without: then it is one that can be.
+    let _filled = aws_lc_rs::rand::fill(&mut bytes);
+    u64::from_ne_bytes(bytes)
+}
+
 /// A number from 0 to 1, for delays that should not meet. Nothing depends on it being hard to guess.
 fn chance() -> f64 {
     let mut bytes = [0; 4];
