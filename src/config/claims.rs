@@ -3,14 +3,16 @@
 //! A tenant that is being served keeps what it has, whatever new files say: nobody takes over a running tenant's host by
 //! adding a file. Otherwise the first in order of files wins. A tenant that loses is a mistake of its file, and no tenant
 //! of that file is taken from it.
+//!
+//! So it is with what tenants keep of a cluster's budget (`pool_min`), which not all of them may be able to have.
 
 use std::collections::hash_map::Entry;
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 
 use super::error::{Error, Source};
-use super::{Live, Tenant};
+use super::{Cluster, Live, Tenant};
 use crate::types::{ClusterId, Host, SchemaName, TenantId};
 
 /// What only one tenant can have.
@@ -30,6 +32,8 @@ pub(super) struct Draft {
     pub(super) operator: bool,
     /// What it claims, and where in the file, in bytes.
     pub(super) claims: Vec<(Claim, usize)>,
+    /// Where it says how much of the budget it keeps, or else its header, in bytes.
+    pub(super) pool_min_offset: usize,
     /// The tenant, unless a mistake of its own was reported.
     pub(super) tenant: Option<Arc<Tenant>>,
 }
@@ -64,17 +68,24 @@ impl Holder<'_> {
 type Claims<'a> = HashMap<Claim, Holder<'a>>;
 
 /// Decides all claims, marks the files that lost one as failed, and gives the tenants to serve: those of the other
-/// files, and live ones whose file failed, as they were.
-pub(super) fn settle(files: &mut [TenantFile], live: &Live) -> Live {
+/// files, and live ones whose file failed, as they were. What they keep of the budgets of `clusters` fits.
+pub(super) fn settle(files: &mut [TenantFile], live: &Live, clusters: &BTreeMap<ClusterId, Cluster>) -> Live {
     // A file that fails now may be that of a live tenant, which then keeps what it has, so that others may lose in turn.
     // Files only ever join the failed, so this ends; nearly always after the second round.
     loop {
         let losers = losers(files, live);
-        if losers.is_empty() {
-            break;
+        for index in &losers {
+            files[*index].failed = true;
         }
-        for index in losers {
-            files[index].failed = true;
+        if losers.is_empty() {
+            let overdrawn = overdrawn(files, live, clusters);
+            if overdrawn.is_empty() {
+                break;
+            }
+            for (index, error) in overdrawn {
+                files[index].failed = true;
+                files[index].errors.push(error);
+            }
         }
     }
     report(files, live);
@@ -183,6 +194,61 @@ fn losers(files: &[TenantFile], live: &Live) -> Vec<usize> {
         }
     }
     losers
+}
+
+/// The tenants of a file that keep any of their cluster's budget.
+fn keeping(file: &TenantFile) -> impl Iterator<Item = (&Draft, &Tenant)> {
+    let tenants = file
+        .drafts
+        .iter()
+        .filter_map(|draft| Some((draft, draft.tenant.as_deref()?)));
+    tenants.filter(|(_, tenant)| tenant.limits.pool_min > 0)
+}
+
+/// The tenants of good files that would keep more of their cluster's budget than the others leave. One connection at least
+/// is for all.
+fn overdrawn(files: &[TenantFile], live: &Live, clusters: &BTreeMap<ClusterId, Cluster>) -> Vec<(usize, Error)> {
+    let mut kept_of: HashMap<&ClusterId, u32> = HashMap::new();
+    for tenant in kept(files, live) {
+        *kept_of.entry(&tenant.cluster).or_default() += tenant.limits.pool_min;
+    }
+    // What a live tenant has and still wants is its own, whatever the files before it say.
+    let own = |tenant: &Tenant| {
+        let old = live.get(&tenant.id).filter(|old| old.cluster == tenant.cluster);
+        old.map_or(0, |old| old.limits.pool_min.min(tenant.limits.pool_min))
+    };
+    let good = || files.iter().enumerate().filter(|(_, file)| !file.failed);
+    for (_, tenant) in good().flat_map(|(_, file)| keeping(file)) {
+        *kept_of.entry(&tenant.cluster).or_default() += own(tenant);
+    }
+    let mut overdrawn = Vec::new();
+    for (index, file) in good() {
+        let (before, mistakes) = (kept_of.clone(), overdrawn.len());
+        for (draft, tenant) in keeping(file) {
+            let Some(cluster) = clusters.get(&tenant.cluster) else {
+                continue;
+            };
+            let (budget, own, wanted) = (cluster.budget, own(tenant), tenant.limits.pool_min);
+            let all = kept_of.entry(&tenant.cluster).or_default();
+            let others = *all - own;
+            let most = (budget.get() - 1).saturating_sub(others);
+            if wanted <= most.max(own) {
+                *all += wanted - own;
+            } else if let Some(source) = &file.source {
+                let message = format!(
+                    "pool_min = {wanted} is too much: other tenants keep {others} of the {budget} connections of cluster \
+                     `{}`, and one must be left for all: write at most {most}, or a higher budget there",
+                    tenant.cluster
+                );
+                overdrawn.push((index, source.error(draft.pool_min_offset, message)));
+            }
+        }
+        if overdrawn.len() > mistakes {
+            // What it would have had is free for the files after it.
+            kept_of = before;
+        }
+    }
+    overdrawn
 }
 
 fn claims_in(file: &TenantFile) -> impl Iterator<Item = (&Draft, &Claim)> {

@@ -19,6 +19,8 @@ pub(super) const SHARED_SCHEMA: &str = "public";
 pub(super) const CLUSTER: &str = "main";
 pub(super) const LIMITS: Limits = Limits {
     pool_max: number(8),
+    pool_min: 0,
+    weight: number(1),
     checkout_timeout: Duration::from_secs(2),
     statement_timeout: Duration::from_secs(5),
     lock_timeout: Duration::from_secs(2),

@@ -17,7 +17,7 @@ use super::defaults::{
 use super::dialect::{AppSetting, FunctionName, Name, OpenApi, Origin, OwnFunction, TxEnd, Url};
 use super::field::{Entries, Field, List, tables};
 use super::postgres_url::PostgresUrl;
-use super::value::{ExistingSchema, Relation, Size, Variable};
+use super::value::{ExistingSchema, Relation, Size, Variable, Weight};
 use super::{AnonymousAccess, Credentials, Secret, SharedWrite};
 use crate::types::{ClaimPath, ClusterId, Host, RoleName, SchemaName};
 
@@ -152,6 +152,13 @@ pub(super) struct Defaults {
     /// The most connections one tenant uses at once.
     #[schemars(extend("default" = LIMITS.pool_max))]
     pub(super) pool_max: Field<NonZeroU32>,
+    /// Connections of the budget that are there for each tenant at any time, whatever others do. All of them together
+    /// must be fewer than the budget.
+    #[schemars(extend("default" = LIMITS.pool_min))]
+    pub(super) pool_min: Field<u32>,
+    /// As how many tenants each counts where connections are short.
+    #[schemars(extend("default" = LIMITS.weight))]
+    pub(super) weight: Field<Weight>,
     /// The longest wait for a free connection.
     #[schemars(extend("default" = text(LIMITS.checkout_timeout)))]
     pub(super) checkout_timeout: Field<Duration>,
@@ -217,6 +224,11 @@ pub(super) struct Tenant {
 
     /// The most connections this tenant uses at once. Default: that of `[defaults]`.
     pub(super) pool_max: Field<NonZeroU32>,
+    /// Connections of the budget that are there for this tenant at any time, whatever others do. Those of a cluster's
+    /// tenants together must be fewer than its budget. Default: that of `[defaults]`.
+    pub(super) pool_min: Field<u32>,
+    /// As how many tenants this one counts where connections are short. Default: that of `[defaults]`.
+    pub(super) weight: Field<Weight>,
     /// The longest wait for a free connection. Default: that of `[defaults]`.
     pub(super) checkout_timeout: Field<Duration>,
     /// The longest run of one statement. Default: that of `[defaults]`.

@@ -70,7 +70,11 @@ impl Config {
         let files = paths.into_iter();
         let files = files.filter_map(|found| read_tenant_file(found, &neighbourhood, &around, &mut warnings));
         let mut files: Vec<TenantFile> = files.collect();
-        let mut tenants = claims::settle(&mut files, live);
+        let no_clusters = BTreeMap::new();
+        let clusters = foundation
+            .as_ref()
+            .map_or(&no_clusters, |foundation| &foundation.clusters);
+        let mut tenants = claims::settle(&mut files, live, clusters);
 
         let failed = files.into_iter().filter(|file| file.failed);
         let failed: Vec<FailedFile> = failed

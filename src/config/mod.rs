@@ -240,6 +240,11 @@ pub enum AnonymousAccess {
 pub struct Limits {
     /// The most connections the tenant uses at once. Default: 8.
     pub pool_max: NonZeroU32,
+    /// Connections of the budget that are there for the tenant at any time; at most `pool_max`. Those of a cluster's
+    /// tenants together are fewer than its budget. Default: 0.
+    pub pool_min: u32,
+    /// As how many tenants it counts where connections are short, 1 to 100. Default: 1.
+    pub weight: NonZeroU32,
     /// The longest wait for a free connection. Default: 2 s.
     pub checkout_timeout: Duration,
     /// The longest run of one statement. Default: 5 s.

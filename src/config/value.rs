@@ -79,6 +79,39 @@ impl Scalar for NonZeroU32 {
     }
 }
 
+impl Scalar for u32 {
+    const WRITE: &'static str = "a whole number from 0 to 4294967295, such as 2";
+
+    fn from_raw(raw: &Raw<'_>) -> Result<Self, Mistake> {
+        whole_number(raw, |number| Self::try_from(number).ok())
+    }
+
+    fn schema() -> Schema {
+        json_schema!({ "type": "integer", "minimum": 0, "maximum": Self::MAX })
+    }
+}
+
+/// As how many tenants one counts.
+#[derive(Clone, Copy)]
+pub(super) struct Weight(pub(super) NonZeroU32);
+
+impl Weight {
+    const MAX: u32 = 100;
+}
+
+impl Scalar for Weight {
+    const WRITE: &'static str = "a whole number from 1 to 100, such as 3";
+
+    fn from_raw(raw: &Raw<'_>) -> Result<Self, Mistake> {
+        let weight = |number| NonZeroU32::new(u32::try_from(number).ok()?).filter(|weight| weight.get() <= Self::MAX);
+        whole_number(raw, weight).map(Self)
+    }
+
+    fn schema() -> Schema {
+        json_schema!({ "type": "integer", "minimum": 1, "maximum": Self::MAX })
+    }
+}
+
 /// A port.
 impl Scalar for NonZeroU16 {
     const WRITE: &'static str = "a port number from 1 to 65535, such as 8080";

@@ -583,10 +583,13 @@ async fn check_budget(
             return Ok(());
         }
     };
-    let Ok(row) = client.query_one(ASK, &[]).await else {
+    let Ok(Ok(row)) = timeout(FIRST_CONTACT, client.query_one(ASK, &[])).await else {
         return Ok(());
     };
-    let [max_connections, reserved] = [0, 1].map(|column| u32::try_from(row.get::<_, i32>(column)).unwrap_or(0));
+    let (Ok(max_connections), Ok(reserved)) = (row.try_get::<_, i32>(0), row.try_get::<_, i32>(1)) else {
+        return Ok(());
+    };
+    let [max_connections, reserved] = [max_connections, reserved].map(|number| u32::try_from(number).unwrap_or(0));
     let most = max_connections.saturating_sub(reserved);
     if budget > most {
         return Err(StartError::Budget {

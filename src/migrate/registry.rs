@@ -44,6 +44,7 @@ pub(super) async fn shared(client: &Client) -> Result<Option<String>, Error> {
 }
 
 async fn read(client: &Client) -> Result<Vec<(String, String)>, Error> {
+    let failed = Error::at("read rowhouse.onboarded");
     let result = client
         .query(
             "SELECT o.tenant, o.digest FROM rowhouse.onboarded o JOIN pg_catalog.pg_namespace n \
@@ -52,7 +53,10 @@ async fn read(client: &Client) -> Result<Vec<(String, String)>, Error> {
         )
         .await;
     match result {
-        Ok(rows) => Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect()),
+        Ok(rows) => {
+            let pairs = rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?)));
+            pairs.collect::<Result<_, _>>().map_err(failed)
+        }
         Err(error)
             if matches!(
                 error.code(),
@@ -61,7 +65,7 @@ async fn read(client: &Client) -> Result<Vec<(String, String)>, Error> {
         {
             Ok(Vec::new())
         }
-        Err(source) => Err(Error::at("read rowhouse.onboarded")(source)),
+        Err(source) => Err(failed(source)),
     }
 }
 

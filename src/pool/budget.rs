@@ -2,7 +2,11 @@
 //!
 //! A free slot goes to whoever waits and holds least for its weight; among equals to who waits longest. So a tenant with
 //! many requests waits behind one that has no connection, however long its own line is. While nobody waits, one tenant
-//! may have all. Who holds less than is kept for it comes before all others, and nothing of that is taken from it.
+//! may have all. Who holds less than is kept for it comes before all others, and nothing of that is taken from it; where
+//! it is promised, nobody else gets it in the first place.
+//!
+//! A share is what a tenant gets if all of them at work want more than that: as much for each by its weight, but for those
+//! that more is promised to, who have that, and the others share the rest.
 //!
 //! What is in use comes back in two ways, both only while somebody waits and only as often as needed: a tenant that holds
 //! more than its share gives a connection up when it is done with it; and if there are more tenants at work than slots,
@@ -14,7 +18,7 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::num::NonZeroU32;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -56,10 +60,12 @@ struct State {
     shrunk: Option<Instant>,
     line: VecDeque<Waiter>,
     joined: u64,
-    /// Holders that hold something or wait.
-    active: u32,
-    /// The sum of their weights.
+    /// The sum of the weights of holders that hold something or wait.
     weight: u32,
+    /// Whom slots are promised to: first who is promised most for its weight.
+    promises: Vec<Arc<Holder>>,
+    /// Slots that they do not hold: free or not, they are for nobody else.
+    owed: u32,
     /// Connections that are closing for those in line.
     leaving: u32,
     next_turn: Option<Instant>,
@@ -74,9 +80,11 @@ struct Waiter {
 /// What one tenant has of a budget.
 #[derive(Debug)]
 pub(super) struct Holder {
-    // Both change under the budget's lock only.
+    // These change under the budget's lock only.
     held: AtomicU32,
     waiting: AtomicU32,
+    /// Whether what is kept for it is there at any time, and not only when somebody gives it up.
+    promised: AtomicBool,
     weight: u32,
     kept: u32,
 }
@@ -127,7 +135,7 @@ impl Budget {
         let number = {
             let mut state = self.lock();
             self.grow(&mut state);
-            if state.taken < state.limit {
+            if state.has_one_for(holder) {
                 state.taken += 1;
                 state.hold(holder, 1);
                 return Some(self.slot_of(holder));
@@ -148,6 +156,33 @@ impl Budget {
         };
         let _place = Place { budget: self, number };
         slot.await.ok()
+    }
+
+    /// Holds back what is kept for `holder`, until it is withdrawn. Who has such slots now keeps them as long as they need
+    /// them.
+    pub(super) fn promise(self: &Arc<Self>, holder: &Arc<Holder>) {
+        let mut state = self.lock();
+        if holder.kept == 0 || holder.promised.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        state.owed += holder.owed();
+        let promised = holder.fullness(holder.kept);
+        let at = state
+            .promises
+            .partition_point(|other| other.fullness(other.kept) >= promised);
+        state.promises.insert(at, Arc::clone(holder));
+        self.serve(&mut state); // it may be in line for what is its own now
+    }
+
+    /// Ends a promise, if there is one.
+    pub(super) fn withdraw(self: &Arc<Self>, holder: &Holder) {
+        let mut state = self.lock();
+        let owed = holder.owed();
+        if holder.promised.swap(false, Ordering::Relaxed) {
+            state.owed -= owed;
+            state.promises.retain(|other| !std::ptr::eq(&raw const **other, holder));
+            self.serve(&mut state);
+        }
     }
 
     /// The server has no connection left for a slot of ours: there are fewer new ones from now on, and so many in all.
@@ -217,7 +252,7 @@ impl Budget {
 
     /// Whether a tenant holds more than its share of the slots.
     pub(super) fn has_surplus(&self, holder: &Holder) -> bool {
-        holder.held() > Self::share(&self.lock(), holder)
+        holder.held() > self.lock().rest().share(holder)
     }
 
     fn wants(&self, state: &State, holder: &Holder, age: Duration) -> Option<Reason> {
@@ -229,18 +264,15 @@ impl Budget {
         let next = others
             .filter(|other| !std::ptr::eq(&raw const ***other, holder))
             .min_by_key(|other| other.rank())?;
+        let rest = state.rest();
         let leaves_it_ahead = next.fullness(next.held() + 1) <= holder.fullness(held - 1);
-        if next.lacks() || held > Self::share(state, holder) && leaves_it_ahead {
+        if next.lacks() || held > rest.share(holder) && (next.held() == 0 || leaves_it_ahead) {
             return Some(Reason::Surplus);
         }
+        // Who holds no more than a share, which is one at least, and yet more than is due: there is less than one for each.
+        let is_due = next.held() == 0 || rest.covers(next, next.held() + 1);
         let is_turn = state.next_turn.is_none_or(|turn| Instant::now() >= turn);
-        (next.held() == 0 && state.active > state.limit && age >= SLICE && is_turn).then_some(Reason::Turn)
-    }
-
-    /// What a tenant may hold while others wait.
-    fn share(state: &State, holder: &Holder) -> u32 {
-        let share = u64::from(state.limit) * u64::from(holder.weight) / u64::from(state.weight.max(1));
-        u32::try_from(share).unwrap_or(u32::MAX).max(holder.kept).max(1)
+        (is_due && !rest.covers(holder, held) && age >= SLICE && is_turn).then_some(Reason::Turn)
     }
 
     fn release(self: &Arc<Self>, holder: &Arc<Holder>) {
@@ -255,8 +287,14 @@ impl Budget {
     /// Gives free slots to those in line.
     fn serve(self: &Arc<Self>, state: &mut State) {
         while state.taken < state.limit {
-            // The first of those who hold least.
+            // The first of those who hold least. If there is none for it, there is none for those behind it.
             let next = (0..state.line.len()).min_by_key(|at| state.line.get(*at).map(|waiter| waiter.holder.rank()));
+            let next = next.filter(|at| {
+                state
+                    .line
+                    .get(*at)
+                    .is_some_and(|waiter| state.has_one_for(&waiter.holder))
+            });
             let Some(waiter) = next.and_then(|at| state.line.remove(at)) else {
                 break;
             };
@@ -297,9 +335,53 @@ enum Reason {
     Turn,
 }
 
+/// The slots of those who are promised no more than a share, and the sum of their weights.
+struct Rest {
+    slots: u64,
+    weight: u64,
+}
+
+impl Rest {
+    /// What a tenant may hold while others wait.
+    fn share(&self, holder: &Holder) -> u32 {
+        let share = self.slots * u64::from(holder.weight) / self.weight.max(1);
+        u32::try_from(share).unwrap_or(u32::MAX).max(holder.kept).max(1)
+    }
+
+    /// Whether so many are within what is due to it, not rounded up to one.
+    fn covers(&self, holder: &Holder, held: u32) -> bool {
+        held <= holder.kept || u64::from(held) * self.weight <= self.slots * u64::from(holder.weight)
+    }
+}
+
 impl State {
+    /// Whether there is a free slot that is promised to no other.
+    fn has_one_for(&self, holder: &Holder) -> bool {
+        let others = if holder.owed() > 0 { 0 } else { self.owed };
+        self.taken.saturating_add(others) < self.limit
+    }
+
+    fn rest(&self) -> Rest {
+        let mut rest = Rest {
+            slots: self.limit.into(),
+            weight: self.weight.into(),
+        };
+        for holder in self.promises.iter().filter(|holder| !holder.is_active()) {
+            rest.slots = rest.slots.saturating_sub(holder.kept.into());
+        }
+        for holder in self.promises.iter().filter(|holder| holder.is_active()) {
+            if u64::from(holder.kept) * rest.weight > rest.slots * u64::from(holder.weight) {
+                rest.slots = rest.slots.saturating_sub(holder.kept.into());
+                rest.weight -= u64::from(holder.weight);
+            }
+        }
+        rest
+    }
+
     fn hold(&mut self, holder: &Holder, change: i32) {
+        let owed = holder.owed();
         self.change(holder, &holder.held, change);
+        self.owed = self.owed - owed + holder.owed();
     }
 
     fn wait(&mut self, holder: &Holder, change: i32) {
@@ -313,14 +395,8 @@ impl State {
             Ordering::Release,
         );
         match (before, holder.is_active()) {
-            (false, true) => {
-                self.active += 1;
-                self.weight += holder.weight;
-            }
-            (true, false) => {
-                self.active -= 1;
-                self.weight -= holder.weight;
-            }
+            (false, true) => self.weight += holder.weight,
+            (true, false) => self.weight -= holder.weight,
             _ => {}
         }
     }
@@ -332,6 +408,7 @@ impl Holder {
         Self {
             held: AtomicU32::new(0),
             waiting: AtomicU32::new(0),
+            promised: AtomicBool::new(false),
             weight: weight.get(),
             kept,
         }
@@ -352,6 +429,19 @@ impl Holder {
         self.held() < self.kept
     }
 
+    /// How many it does not hold of those that are promised to it.
+    fn owed(&self) -> u32 {
+        match self.is_promised() {
+            true => self.kept.saturating_sub(self.held()),
+            false => 0,
+        }
+    }
+
+    /// Whether slots are held back for it.
+    pub(super) fn is_promised(&self) -> bool {
+        self.promised.load(Ordering::Relaxed)
+    }
+
     /// So much does it hold for its weight: comparable among holders.
     pub(super) fn full(&self) -> u64 {
         self.fullness(self.held())
@@ -361,9 +451,9 @@ impl Holder {
         (u64::from(held) << 16) / u64::from(self.weight)
     }
 
-    /// Who comes first has the least.
-    fn rank(&self) -> (bool, u64) {
-        (!self.lacks(), self.full())
+    /// Who comes first is owed some, or lacks some, or has the least.
+    fn rank(&self) -> (bool, bool, u64) {
+        (self.owed() == 0, !self.lacks(), self.full())
     }
 
     fn is_active(&self) -> bool {
@@ -407,6 +497,8 @@ impl fmt::Debug for Slot {
 
 #[cfg(test)]
 mod tests {
+    use std::pin::Pin;
+
     use futures_util::FutureExt;
     use proptest::prelude::*;
 
@@ -544,6 +636,115 @@ mod tests {
         assert!(budget.slot(light).now_or_never().is_none());
     }
 
+    fn keeper(weight: u32, kept: u32) -> Arc<Holder> {
+        Arc::new(Holder::new(NonZeroU32::new(weight).unwrap(), kept))
+    }
+
+    fn waits(budget: &Arc<Budget>, holder: &Arc<Holder>) -> Pin<Box<impl Future<Output = Option<Slot>> + use<>>> {
+        let budget = Arc::clone(budget);
+        let holder = Arc::clone(holder);
+        let mut slot = Box::pin(async move { budget.slot(&holder).await });
+        assert!((&mut slot).now_or_never().is_none(), "there is a slot for it");
+        slot
+    }
+
+    #[test]
+    fn what_is_promised_is_free_at_any_time() {
+        let budget = Budget::new(6);
+        let keeps = keeper(1, 2);
+        let [hot, light] = &holders();
+        budget.promise(&keeps);
+        budget.promise(&keeps); // it is the same promise
+        let mut held: Vec<_> = (0..4).map(|_| now(&budget, hot)).collect();
+        let more_of_hot = waits(&budget, hot);
+        let first_of_light = waits(&budget, light);
+        let mut kept = vec![now(&budget, &keeps), now(&budget, &keeps)];
+        let third = waits(&budget, &keeps);
+        drop(third);
+        // What it gives back is its own, also while others wait.
+        kept.pop();
+        assert_eq!(budget.taken(), 5);
+        assert!(!budget.takes_back(&keeps, || Duration::MAX));
+        kept.push(now(&budget, &keeps));
+        held.pop();
+        assert!(first_of_light.now_or_never().is_some(), "who holds least comes first");
+        drop(more_of_hot);
+        // It is for all as soon as the promise ends, and those in line have it.
+        kept.clear();
+        let _one = now(&budget, hot);
+        let mut waiting = [waits(&budget, light), waits(&budget, light)];
+        budget.withdraw(&keeps);
+        budget.withdraw(&keeps);
+        assert!(waiting.iter_mut().all(|slot| slot.now_or_never().is_some()));
+    }
+
+    /// A share is of what is left beside the promises, or else who waits for it would wait for ever.
+    #[test]
+    fn nobody_starves_beside_those_who_keep_much() {
+        let budget = Budget::new(8);
+        let keeps = keeper(1, 6);
+        let [one, two] = &holders();
+        budget.promise(&keeps);
+        let _of_one = [now(&budget, one), now(&budget, one)];
+        let waiting = waits(&budget, two);
+        assert!(budget.would_take_back(one, || Duration::ZERO), "idle as they are");
+        let _kept: Vec<_> = (0..6).map(|_| now(&budget, &keeps)).collect();
+        assert!(budget.would_take_back(one, || Duration::ZERO), "and at work");
+        assert!(!budget.would_take_back(&keeps, || Duration::MAX));
+        drop(waiting);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nobody_starves_beside_those_who_weigh_much() {
+        let budget = Budget::new(4);
+        let heavy = keeper(3, 0);
+        let [one, two, three] = &holders();
+        let _held = [
+            now(&budget, &heavy),
+            now(&budget, &heavy),
+            now(&budget, one),
+            now(&budget, two),
+        ];
+        let waiting = waits(&budget, three);
+        // Two of four are due to three sixths of the weight, and less than one to each of the others.
+        assert!(!budget.would_take_back(&heavy, || SLICE));
+        assert!(!budget.would_take_back(one, || SLICE / 2));
+        assert!(budget.takes_back(one, || SLICE));
+        drop(waiting);
+
+        let budget = Budget::new(2);
+        let [heavy, other] = [keeper(100, 0), keeper(100, 0)];
+        let _held = [now(&budget, &heavy), now(&budget, &other)];
+        let _waiting = waits(&budget, three);
+        assert!(budget.takes_back(&heavy, || SLICE), "it has a turn all the same");
+    }
+
+    #[test]
+    fn three_times_the_weight_has_three_times_the_slots() {
+        for first_come in [0, 1] {
+            let budget = Budget::new(8);
+            let both = [keeper(3, 0), keeper(1, 0)];
+            let mut held: [Vec<Slot>; 2] = [Vec::new(), Vec::new()];
+            held[first_come].extend((0..8).map(|_| now(&budget, &both[first_come])));
+            // Each of them always wants one more, and each connection comes back some time.
+            let mut lines = both.clone().map(|holder| waits(&budget, &holder));
+            for _ in 0..100 {
+                for who in [0, 1] {
+                    if !held[who].is_empty() && budget.takes_back(&both[who], || Duration::ZERO) {
+                        held[who].pop();
+                    }
+                }
+                for who in [0, 1] {
+                    if let Some(slot) = (&mut lines[who]).now_or_never() {
+                        held[who].push(slot.unwrap());
+                        lines[who] = waits(&budget, &both[who]);
+                    }
+                }
+            }
+            assert_eq!([held[0].len(), held[1].len()], [6, 2]);
+        }
+    }
+
     /// What may happen to a budget, in any order.
     #[derive(Clone, Debug)]
     enum Event {
@@ -551,6 +752,8 @@ mod tests {
         Leave(usize),
         Release(usize),
         TakeBack(usize),
+        Promise(usize),
+        Withdraw(usize),
         Shrink,
         Pass,
     }
@@ -561,18 +764,21 @@ mod tests {
             1 => any::<usize>().prop_map(Event::Leave),
             3 => any::<usize>().prop_map(Event::Release),
             1 => (0_usize..5).prop_map(Event::TakeBack),
+            1 => (0_usize..5).prop_map(Event::Promise),
+            1 => (0_usize..5).prop_map(Event::Withdraw),
             1 => Just(Event::Shrink),
             1 => Just(Event::Pass),
         ]
     }
 
     proptest! {
-        /// However requests come, wait, leave and finish, and the budget shrinks and grows: never more slots than that but
-        /// for those that were out before, none lost, none idle while somebody waits, and everything free at the end.
+        /// However requests come, wait, leave and finish, promises are made and ended, and the budget shrinks and grows: never
+        /// more slots than that but for those that were out before, none lost, none idle while somebody waits whom no
+        /// promise excludes, and everything free at the end.
         #[test]
         fn no_slot_is_lost_or_made_up(size in 1_u32..6, events in prop::collection::vec(event(), 0..200)) {
             let budget = Budget::new(size);
-            let holders = holders::<5>();
+            let holders = [(1, 0), (3, 0), (1, 1), (2, 2), (1, 3)].map(|(weight, kept)| keeper(weight, kept));
             let mut held: Vec<Slot> = Vec::new();
             let mut waiting = Vec::new();
             for event in events {
@@ -587,6 +793,8 @@ mod tests {
                     Event::Leave(at) if !waiting.is_empty() => drop(waiting.swap_remove(at % waiting.len())),
                     Event::Release(at) if !held.is_empty() => drop(held.swap_remove(at % held.len())),
                     Event::TakeBack(who) => _ = budget.takes_back(&holders[who], || Duration::MAX),
+                    Event::Promise(who) => budget.promise(&holders[who]),
+                    Event::Withdraw(who) => budget.withdraw(&holders[who]),
                     Event::Leave(_) | Event::Release(_) => {}
                 }
                 // Everyone who waits looks whether it is their turn, twice: a request may bring those before it theirs.
@@ -600,11 +808,17 @@ mod tests {
                         None => true,
                     });
                 }
-                let limit = budget.lock().limit;
+                let (limit, owed, fits_nobody) = {
+                    let state = budget.lock();
+                    let owes = state.line.iter().any(|waiter| waiter.holder.owed() > 0);
+                    (state.limit, state.owed, state.taken >= state.limit || !owes)
+                };
+                prop_assert!(fits_nobody, "a promised slot is free, and who it is for waits");
+                prop_assert_eq!(owed, holders.iter().map(|holder| holder.owed()).sum::<u32>());
                 prop_assert!((1..=size).contains(&limit));
                 prop_assert!(held.len() <= before.max(limit as usize));
                 prop_assert_eq!(budget.taken() as usize, held.len());
-                prop_assert!(waiting.is_empty() || held.len() >= limit as usize);
+                prop_assert!(waiting.is_empty() || held.len() + owed as usize >= limit as usize);
                 prop_assert_eq!(budget.waiting() as usize, waiting.len());
                 let sum: u32 = holders.iter().map(|holder| holder.held()).sum();
                 prop_assert_eq!(sum as usize, held.len());
@@ -613,7 +827,13 @@ mod tests {
             held.clear();
             prop_assert_eq!(budget.taken(), 0);
             let state = budget.lock();
-            prop_assert_eq!((state.active, state.weight), (0, 0));
+            prop_assert_eq!(state.weight, 0);
+            drop(state);
+            for holder in &holders {
+                budget.withdraw(holder);
+            }
+            let state = budget.lock();
+            prop_assert_eq!((state.owed, state.promises.len()), (0, 0));
         }
     }
 }

@@ -48,6 +48,10 @@ const CANCELS_AT_ONCE: usize = 4;
 /// A cancel that takes longer, its turn included, is given up; the statement ends at its `statement_timeout`.
 const CANCEL_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// What the other client may read on one connection, in bytes: it keeps all settings that a server tells it of. To bring up
+/// a hundred thousand tenants takes half of it; who listens longer than that connects anew.
+const ALLOWANCE: u64 = 32 << 20;
+
 /// One Postgres endpoint with one budget of connections over all its tenants.
 pub struct Cluster {
     id: ClusterId,
@@ -202,7 +206,7 @@ impl Cluster {
         &self,
         startup: &Startup,
     ) -> Result<(Client, tokio_postgres::Connection<Socket, Socket>), Error> {
-        let socket = self.socket().await?;
+        let socket = self.socket().await?.up_to(ALLOWANCE);
         startup
             .config(&self.endpoint)
             .connect_raw(socket, AsItIs)

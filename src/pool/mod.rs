@@ -97,6 +97,11 @@ impl Pools {
         self.pools.get(tenant).map(|pool| Arc::clone(&pool))
     }
 
+    /// Whether slots are held back for `tenant`.
+    pub(crate) fn keeps(&self, tenant: &TenantId) -> bool {
+        self.existing(tenant).is_some_and(|pool| pool.is_kept())
+    }
+
     /// The pool that all tenants of `cluster` share for short reads, unless it has none.
     fn shared(&self, cluster: &Arc<Cluster>) -> Option<Arc<TenantPool>> {
         let most = cluster.shared()?;
@@ -204,6 +209,14 @@ impl Pools {
 /// What is left behind by a panic is not worse than what any error leaves.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A number that cannot be guessed.
+fn secret() -> u64 {
+    let mut bytes = [0; 8];
+    // There is nothing to do without: then it is one that can be.
+    let _filled = aws_lc_rs::rand::fill(&mut bytes);
+    u64::from_ne_bytes(bytes)
 }
 
 /// A number from 0 to 1, for delays that should not meet. Nothing depends on it being hard to guess.

@@ -17,9 +17,9 @@ use crate::wire::{self, Answer, Batch, CancelKey, Connection, DbError, Halt, Rep
 
 use super::call::{Access, Call, Done, End, Fold, Isolation, Rows, Step, Transaction, Types, Wish};
 use super::error::Error;
-use super::lock;
 use super::shared::Identity;
 use super::stream::{Paused, Ran};
+use super::{lock, secret};
 
 /// Statements kept prepared per connection, and on one that tenants share. Past it the oldest knowledge is worth less than
 /// the memory: start over.
@@ -130,6 +130,8 @@ struct Statements {
     known: HashMap<Key, Arc<Statement>, foldhash::fast::RandomState>,
     /// How many were ever named.
     named: u32,
+    /// In their names, so that SQL that makes statements of its own does not make one of theirs.
+    secret: u64,
 }
 
 /// A prepared statement.
@@ -144,7 +146,10 @@ impl Session {
         let now = Instant::now();
         Self {
             connection,
-            statements: Mutex::default(),
+            statements: Mutex::new(Statements {
+                secret: secret(),
+                ..Statements::default()
+            }),
             statement_timeout,
             opened: now,
             expires: now + lifetime,
@@ -539,7 +544,7 @@ impl<'s> Outgoing<'s> {
         }
         statements.named += 1;
         let statement = Arc::new(Statement {
-            name: format!("s{}", statements.named).into(),
+            name: format!("s{}_{:x}", statements.named, statements.secret).into(),
             types: OnceLock::new(),
         });
         drop(statements);

@@ -30,6 +30,8 @@ const FAREWELL: Duration = Duration::from_secs(5);
 pub(super) struct Socket {
     stream: Stream,
     farewell: Option<Farewell>,
+    /// How many bytes may still be read.
+    allowance: u64,
 }
 
 enum Stream {
@@ -53,11 +55,22 @@ impl Socket {
             let ports = endpoint.get_ports();
             let port = ports.get(index).or_else(|| ports.first()).copied().unwrap_or(5432);
             match Stream::connect(host, port, tls).await {
-                Ok(stream) => return Ok(Self { stream, farewell: None }),
+                Ok(stream) => {
+                    return Ok(Self {
+                        stream,
+                        farewell: None,
+                        allowance: u64::MAX,
+                    });
+                }
                 Err(error) => last = error,
             }
         }
         Err(last)
+    }
+
+    /// Ends with an error when so much has been read.
+    pub(super) fn up_to(self, allowance: u64) -> Self {
+        Self { allowance, ..self }
     }
 
     /// What ties an authentication to this connection, if it is encrypted (RFC 5929, `tls-server-end-point`).
@@ -127,16 +140,23 @@ fn keep_alive(stream: &TcpStream) -> io::Result<()> {
 
 impl AsyncRead for Socket {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        match &mut self.stream {
-            Stream::Tcp(stream) => Pin::new(stream).poll_read(cx, buffer),
+        let before = buffer.filled().len();
+        let result = match &mut self.stream {
+            Stream::Tcp(stream) => ready!(Pin::new(stream).poll_read(cx, buffer)),
             Stream::Tls(stream) => match ready!(Pin::new(stream).poll_read(cx, buffer)) {
                 // Postgres ends without the alert that says so. Nothing is lost by it: a message knows its length, and
                 // to end without being asked is an error in any case.
-                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Poll::Ready(Ok(())),
-                result => Poll::Ready(result),
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(()),
+                result => result,
             },
-            Stream::Unix(stream) => Pin::new(stream).poll_read(cx, buffer),
-        }
+            Stream::Unix(stream) => ready!(Pin::new(stream).poll_read(cx, buffer)),
+        };
+        let read = buffer.filled().len() - before;
+        let left = u64::try_from(read)
+            .ok()
+            .and_then(|read| self.allowance.checked_sub(read));
+        self.allowance = left.ok_or_else(|| io::Error::other("the server says more than can be of use"))?;
+        Poll::Ready(result)
     }
 }
 
@@ -158,7 +178,7 @@ impl AsyncWrite for Socket {
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let Self { stream, farewell } = self.get_mut();
+        let Self { stream, farewell, .. } = self.get_mut();
         let farewell = farewell.get_or_insert_with(|| Farewell {
             limit: Box::pin(sleep(FAREWELL)),
             said: false,

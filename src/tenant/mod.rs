@@ -7,7 +7,6 @@ pub use onboard::{Error as OnboardError, Onboarder};
 pub use registry::Registry;
 
 use std::borrow::Cow;
-use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 
@@ -240,8 +239,8 @@ impl Tenant {
             role,
             startup,
             pool_max: limits.pool_max,
-            weight: NonZeroU32::MIN,
-            kept: 0,
+            weight: limits.weight,
+            kept: limits.pool_min,
             checkout_timeout: limits.checkout_timeout,
             statement_timeout: limits.statement_timeout,
             idle_timeout: limits.idle_timeout,

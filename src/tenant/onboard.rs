@@ -262,6 +262,11 @@ impl Onboarder {
     fn go_live(&self, tenant: &Arc<Tenant>) {
         tenant.set_state(State::Live);
         self.registry.install(tenant);
+        // From now on, and not only from its first request; and what was kept before no longer.
+        let config = tenant.config();
+        if config.limits.pool_min > 0 || self.pools.keeps(&config.id) {
+            tenant.pool(&self.pools).keep();
+        }
     }
 
     fn fail(&self, tenant: &Arc<Tenant>, error: &Error) {

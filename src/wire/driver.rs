@@ -8,11 +8,12 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
 use postgres_protocol::message::frontend;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::time::Instant;
+use tokio::time::{Instant, Sleep, sleep};
 use tokio_util::io::poll_read_buf;
 
 use super::connection::{InFlight, Shared, lock};
@@ -39,6 +40,8 @@ pub struct Driver<S> {
     /// The first of those in flight has paused: what is received stays where it is, and nothing more is read.
     paused: bool,
     phase: Phase,
+    /// For as long the server may still answer what nobody waits for any more.
+    patience: Option<Pin<Box<Sleep>>>,
 }
 
 #[derive(Clone, Copy, Eq, PartialEq)]
@@ -47,6 +50,10 @@ enum Phase {
     /// `Terminate` is on its way.
     Leaving,
 }
+
+/// A server that does not answer what is in flight is not waited for longer than this once the connection was dropped. What
+/// ran there was asked to stop.
+pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What is read at once. Larger messages grow the buffer.
 const BUFFER: usize = 16 << 10;
@@ -68,6 +75,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
             answered: Instant::now(),
             paused: false,
             phase: Phase::Open,
+            patience: None,
         }
     }
 
@@ -118,11 +126,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
             first.exchange.begin();
         }
         self.in_flight.append(&mut outbox.exchanges);
-        let over = outbox.finished && self.in_flight.is_empty() && self.phase == Phase::Open;
+        let finished = outbox.finished && self.phase == Phase::Open;
         drop(outbox);
-        if over {
+        if finished && self.in_flight.is_empty() {
             frontend::terminate(&mut self.out);
             self.phase = Phase::Leaving;
+        } else if finished {
+            let patience = self.patience.get_or_insert_with(|| Box::pin(sleep(PATIENCE)));
+            if patience.as_mut().poll(context).is_ready() {
+                self.out.clear();
+                self.phase = Phase::Leaving;
+            }
         }
     }
 

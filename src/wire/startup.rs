@@ -87,6 +87,9 @@ where
     Ok(())
 }
 
+/// No message of a server that means well is longer while it lets somebody in.
+const LONGEST: usize = 64 << 10;
+
 /// Authentication requests (manual, 55.7).
 const OK: i32 = 0;
 const CLEARTEXT_PASSWORD: i32 = 3;
@@ -128,6 +131,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Inbox<'_, S> {
                 let mut body = self.received.split_to(length);
                 body.advance(1 + 4);
                 return Ok(Message { tag, body });
+            }
+            if self.received.len() > LONGEST {
+                return Err(Error::Protocol("a message at startup of more than 64 KiB"));
             }
             if self.socket.read_buf(&mut self.received).await.map_err(Error::io)? == 0 {
                 return Err(Error::Closed);

@@ -285,6 +285,44 @@ async fn a_connection_says_goodbye_when_all_is_answered() {
     ended.unwrap();
 }
 
+/// 1. The connection is dropped amid a batch, as when its time is up. 2. The server never answers, whatever else it says.
+#[tokio::test(start_paused = true)]
+async fn a_server_that_never_answers_is_left_in_the_end() {
+    let (connection, driver, mut server) = connected().await;
+    drop(connection.send(&query(), Taken::default()));
+    drop(connection);
+    let dropped = tokio::time::Instant::now();
+    let serve = async {
+        loop {
+            server.write_all(&message(b'N', b"Mon and on\0\0")).await.unwrap();
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    tokio::select! {
+        ended = timeout(Duration::from_mins(1), driver) => ended.expect("it waits for ever").unwrap(),
+        () = serve => {}
+    }
+    assert!(
+        dropped.elapsed() >= driver::PATIENCE,
+        "what is asked to stop has some time"
+    );
+}
+
+#[tokio::test]
+async fn who_goes_on_and_on_at_login_is_not_listened_to() {
+    let (client, mut server) = duplex(1 << 16);
+    let talk = async {
+        // A message of 200 MB.
+        server.write_all(b"R\x0b\xeb\xc2\x00").await.unwrap();
+        while server.write_all(&[0; 1024]).await.is_ok() {}
+    };
+    let (refused, ()) = tokio::join!(async { startup(client, LOGIN).await.map(|_| ()).unwrap_err() }, talk);
+    assert_eq!(
+        refused.to_string(),
+        "the server broke the protocol: a message at startup of more than 64 KiB"
+    );
+}
+
 /// A socket may keep what it is given until it is told to send it, as an encrypted one does when the system takes no more.
 #[tokio::test]
 async fn what_a_socket_keeps_back_is_sent() {

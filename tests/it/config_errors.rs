@@ -156,6 +156,7 @@ fn every_default_is_filled_in() {
         (project.root.join("config/tenants/acme.toml").as_path(), 1)
     );
     assert_eq!(acme.limits.pool_max.get(), 8);
+    assert_eq!((acme.limits.pool_min, acme.limits.weight.get()), (0, 1));
     assert_eq!(acme.limits.checkout_timeout, Duration::from_secs(2));
     assert_eq!(acme.limits.statement_timeout, Duration::from_secs(5));
     assert_eq!(acme.limits.lock_timeout, Duration::from_secs(2));
@@ -200,6 +201,8 @@ fn every_key_takes_effect() {
             write = "tenants"
             [defaults]
             pool_max = 2
+            pool_min = 1
+            weight = 100
             checkout_timeout = "100ms"
             statement_timeout = "1m"
             lock_timeout = "1s"
@@ -224,6 +227,8 @@ fn every_key_takes_effect() {
         schema = "test"
         cluster = "far"
         pool_max = 3
+        pool_min = 3
+        weight = 7
         checkout_timeout = "1s"
         statement_timeout = "2s"
         lock_timeout = "3s"
@@ -310,6 +315,10 @@ fn every_key_takes_effect() {
     );
     assert_eq!(legacy.cluster.as_str(), "far");
     let limits = &legacy.limits;
+    assert_eq!(
+        [&boss.limits, limits].map(|limits| (limits.pool_min, limits.weight.get())),
+        [(1, 100), (3, 7)]
+    );
     assert_eq!(
         (limits.pool_max.get(), limits.max_rows.get(), limits.anonymous),
         (3, 5, AnonymousAccess::Write)
@@ -859,6 +868,103 @@ fn live_tenants_win_every_dispute() {
     let config = project.reload(&live).unwrap();
     assert_eq!(ids(&config), ["a", "c", "m"]);
     assert_eq!(config.tenants["m"].hosts[0].as_str(), "b.example.com");
+}
+
+#[test]
+fn a_pool_min_beyond_the_pool_max_is_refused_where_it_stands() {
+    check_tenant(
+        "[tenants.x]\nhosts = [\"x.example.com\"]\npool_max = 2\npool_min = 3\nweight = 101\n\
+         [tenants.y]\nhosts = [\"y.example.com\"]\npool_min = -1\nweight = 0\n",
+        &[
+            "4:12: pool_min = 3 is more than pool_max = 2: write a lower `pool_min`, or a higher `pool_max`",
+            "5:10: 101 is out of range: write a whole number from 1 to 100, such as 3",
+            "8:12: -1 is out of range: write a whole number from 0 to 4294967295, such as 2",
+            "9:10: 0 is out of range: write a whole number from 1 to 100, such as 3",
+        ],
+    );
+    let more = "pool_min = 9 is more than pool_max = 8: write a lower `pool_min`, or a higher `pool_max`";
+    check_rowhouse(
+        &format!("{ROWHOUSE}[defaults]\npool_min = 9\n"),
+        &[&format!("4:12: {more}")],
+    );
+    // What is not written in the tenant's file is from the defaults.
+    let project = Project::new();
+    project.write("config/rowhouse.toml", format!("{ROWHOUSE}[defaults]\npool_min = 4\n"));
+    project.tenant("x", "[tenants.x]\nhosts = [\"x.example.com\"]\npool_max = 2\n");
+    let expected = "config/tenants/x.toml:3:12: pool_min = 4 is more than pool_max = 2: write a lower `pool_min`, or a \
+                    higher `pool_max`";
+    assert_eq!(project.report(), [expected]);
+}
+
+#[test]
+fn tenants_cannot_keep_the_whole_budget() {
+    let tenant = |id: &str, keys: &str| format!("[tenants.{id}]\nhosts = [\"{id}.example.com\"]\n{keys}\n");
+    let too_much = |wanted: u32, others: u32, most: u32| {
+        format!(
+            "pool_min = {wanted} is too much: other tenants keep {others} of the 10 connections of cluster `main`, and one \
+             must be left for all: write at most {most}, or a higher budget there"
+        )
+    };
+    let project = Project::new();
+    let rowhouse = format!("{ROWHOUSE}budget = 10\n[clusters.far]\nurl = \"postgres://edge@db1/app\"\nbudget = 3\n");
+    project.write("config/rowhouse.toml", &rowhouse);
+    project.tenant("a", tenant("a", "pool_min = 5"));
+    project.tenant(
+        "b",
+        tenant("b", "pool_min = 4") + &tenant("far", "pool_min = 2\ncluster = \"far\""),
+    );
+    assert_eq!(project.report(), Vec::<String>::new());
+
+    // 1. What is more than fits is refused: in the order of the files, and with all of its own.
+    project.tenant("c", tenant("c", "") + &tenant("d", "pool_min = 1"));
+    project.tenant("e", tenant("e", ""));
+    let expected = format!("config/tenants/c.toml:6:12: {}", too_much(1, 9, 0));
+    assert_eq!(project.report(), [expected]);
+    assert_eq!(ids(&project.load().unwrap()), ["a", "b", "e", "far"]);
+
+    // 2. A file with a mistake keeps nothing.
+    project.tenant("b", tenant("b", "pool_min = 4\nhome = 5"));
+    assert_eq!(ids(&project.load().unwrap()), ["a", "c", "d", "e"]);
+
+    // 3. Nor does one that is refused; what it would have kept is there for those after it.
+    project.tenant("b", tenant("b", "pool_min = 3") + &tenant("b2", "pool_min = 2"));
+    let expected = format!("config/tenants/b.toml:6:12: {}", too_much(2, 8, 1));
+    assert_eq!(project.report(), [expected]);
+    assert_eq!(ids(&project.load().unwrap()), ["a", "c", "d", "e"]);
+
+    // 4. Of the defaults nothing stands in the file: it is the tenant's header.
+    project.write("config/rowhouse.toml", format!("{rowhouse}[defaults]\npool_min = 4\n"));
+    project.tenant("b", tenant("b", ""));
+    project.tenant("c", "# it is one too many\n".to_owned() + &tenant("c", ""));
+    project.tenant("e", tenant("e", "pool_min = 0"));
+    let expected = format!("config/tenants/c.toml:2:10: {}", too_much(4, 9, 0));
+    assert_eq!(project.report(), [expected]);
+}
+
+#[test]
+fn live_tenants_keep_what_they_keep_of_the_budget() {
+    let tenant = |id: &str, kept: u32| format!("[tenants.{id}]\nhosts = [\"{id}.example.com\"]\npool_min = {kept}\n");
+    let project = Project::new();
+    project.write("config/rowhouse.toml", format!("{ROWHOUSE}budget = 10\n"));
+    project.tenant("m", tenant("m", 5));
+    let live = project.load().unwrap().tenants;
+    // 1. A file earlier in order would have it.
+    project.tenant("a", tenant("a", 5));
+    let config = project.reload(&live).unwrap();
+    assert_eq!((ids(&config), config.failed.len()), (vec!["m"], 1));
+    // 2. The tenant wants more, and gets what nobody had: the earlier file is before it then.
+    project.tenant("a", tenant("a", 3));
+    project.tenant("m", tenant("m", 7));
+    let config = project.reload(&live).unwrap();
+    assert_eq!((ids(&config), config.failed.len()), (vec!["a", "m"], 1));
+    assert_eq!(config.tenants["m"].limits.pool_min, 5);
+    // 3. Its file goes bad: it keeps what it has.
+    project.tenant("a", tenant("a", 5));
+    project.tenant("m", "[ten");
+    assert_eq!(project.reload(&live).unwrap().tenants, live);
+    // 4. It gives some of it up.
+    project.tenant("m", tenant("m", 4));
+    assert_eq!(ids(&project.reload(&live).unwrap()), ["a", "m"]);
 }
 
 #[test]

@@ -52,6 +52,14 @@ END $$;
 CREATE FUNCTION headers(list text) RETURNS int LANGUAGE sql AS $$ SELECT set_config('response.headers', list, true); SELECT 1 $$;
 CREATE FUNCTION wait(seconds float8) RETURNS int LANGUAGE sql SET statement_timeout = '3s' AS 'SELECT pg_sleep(seconds); SELECT 1';
 CREATE FUNCTION forget() RETURNS int LANGUAGE plpgsql AS 'BEGIN DEALLOCATE ALL; RETURN 1; END';
+CREATE FUNCTION swap() RETURNS int LANGUAGE plpgsql AS $$
+BEGIN
+    FOR n IN 1..40 LOOP
+        BEGIN EXECUTE format('DEALLOCATE s%s', n); EXCEPTION WHEN OTHERS THEN NULL; END;
+        BEGIN EXECUTE format('PREPARE s%s (bigint) AS SELECT 666 LIMIT $1', n); EXCEPTION WHEN OTHERS THEN NULL; END;
+    END LOOP;
+    RETURN (SELECT count(*) FROM pg_prepared_statements WHERE from_sql);
+END $$;
 CREATE SEQUENCE calls;
 CREATE FUNCTION unsupported() RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
@@ -318,6 +326,29 @@ async fn a_function_that_forgets_all_statements_costs_nobody_anything() {
             let reply = street.get(ODD, &format!("/api/{path}")).await;
             assert_eq!(reply.status, 200, "{path}: {reply:?}");
         }
+    }
+}
+
+/// 1. A function makes prepared statements of its own, by the names that a client would use, in place of those there are.
+/// 2. The next requests on the connection, the tenant's only one, are answered by the edge's all the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_function_that_prepares_statements_stands_in_for_none() {
+    let street = street().await;
+    let paths = ["things?select=id", "things?select=id&order=id", "moods?select=id"];
+    for turn in 0..3 {
+        for (path, expected) in paths
+            .iter()
+            .zip(["[{\"id\":1},{\"id\":2}]", "[{\"id\":1},{\"id\":2}]", "[{\"id\":1}]"])
+        {
+            let reply = street.get(ODD, &format!("/api/{path}")).await;
+            assert_eq!(
+                (reply.status, &*reply.body),
+                (200, expected),
+                "{path}, turn {turn}: {reply:?}"
+            );
+        }
+        let reply = call(&street, "swap", &json!({})).await;
+        assert_eq!((reply.status, &*reply.body), (200, "40"), "it did nothing: {reply:?}");
     }
 }
 

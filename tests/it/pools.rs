@@ -163,6 +163,110 @@ async fn a_client_that_leaves_takes_its_query_with_it() {
     .await;
 }
 
+/// `cliente` and `cliente2` with these keys of their own, each with a view that takes so long to read.
+async fn two_with_slow_views(budget: u32, one: (&str, f32), two: (&str, f32)) -> (Street, Client) {
+    let defaults = "[defaults]\npool_max = 8\nstatement_timeout = \"30s\"\ncheckout_timeout = \"20s\"";
+    let street = Street::with_budget(budget, defaults, &two_tenants(one.0, two.0)).await;
+    let superuser = street.superuser().await;
+    for (schema, seconds) in [("cliente", one.1), ("cliente2", two.1)] {
+        let sql = format!(
+            "CREATE VIEW {schema}.slow AS SELECT 1 AS id, pg_sleep({seconds})::text AS slept; \
+             GRANT SELECT ON {schema}.slow TO rowhouse_{schema}_anon"
+        );
+        superuser.batch_execute(&sql).await.unwrap();
+    }
+    (street, superuser)
+}
+
+fn two_tenants(one: &str, two: &str) -> String {
+    format!(
+        "[tenants.cliente]\nhosts = [\"cliente.localhost\"]\n{one}\n\
+         [tenants.cliente2]\nhosts = [\"cliente2.localhost\"]\n{two}\n"
+    )
+}
+
+/// The backends of both, as the server counts them.
+async fn backends_of_both(superuser: &Client) -> [i64; 2] {
+    const COUNT: &str = "SELECT count(*) FILTER (WHERE usename = 'rowhouse_cliente_login'), \
+        count(*) FILTER (WHERE usename = 'rowhouse_cliente2_login') FROM pg_stat_activity";
+    let row = superuser.query_one(COUNT, &[]).await.unwrap();
+    [row.get(0), row.get(1)]
+}
+
+/// 1. A tenant holds all of the budget that it can get, and wants more.
+/// 2. Another has never been asked anything; three of the connections are its own all the same, at once.
+/// 3. Its file says so no more: now they are for all.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_tenant_keeps_is_there_while_others_hold_the_rest() {
+    let (street, superuser) = two_with_slow_views(8, ("", 3.0), ("pool_min = 3", 0.5)).await;
+    let hog = join_all((0..60).map(|_| street.get("cliente.localhost", "/api/slow")));
+    let others = async {
+        let limit = Duration::from_secs(10);
+        until(limit, "the rest being held", async || {
+            backends_of_both(&superuser).await == [5, 0]
+        })
+        .await;
+        sleep(Duration::from_millis(200)).await;
+        assert_eq!(backends_of_both(&superuser).await, [5, 0], "it took what another keeps");
+        let asked = Instant::now();
+        let all_at_once = async {
+            until(limit, "three at once", async || {
+                backends_of_both(&superuser).await == [5, 3]
+            })
+            .await;
+        };
+        let asking = join_all((0..3).map(|_| street.get("cliente2.localhost", "/api/slow")));
+        let (replies, ()) = tokio::join!(asking, all_at_once);
+        for reply in replies {
+            assert_eq!(reply.status, 200, "{reply:?}");
+        }
+        let took = asked.elapsed();
+        assert!(took < Duration::from_secs(4), "it waited {took:?} for what it keeps");
+
+        street.write("example.toml", &two_tenants("", ""));
+        until(limit, "the others having them", async || {
+            backends_of_both(&superuser).await == [8, 0]
+        })
+        .await;
+    };
+    tokio::select! {
+        _ = hog => panic!("twenty seconds have passed"),
+        () = others => {}
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn three_times_the_weight_is_three_times_the_connections() {
+    let (street, superuser) = two_with_slow_views(8, ("weight = 3", 0.03), ("weight = 1", 0.03)).await;
+    let begin = Instant::now() + Duration::from_secs(1);
+    let end = begin + Duration::from_secs(2);
+    let client = async |host: &str| {
+        let mut served = 0_u32;
+        while Instant::now() < end {
+            let reply = street.get(host, "/api/slow").await;
+            assert_eq!(reply.status, 200, "{reply:?}");
+            served += u32::from(Instant::now() > begin);
+        }
+        served
+    };
+    let clients = async |host| join_all((0..16).map(|_| client(host))).await.into_iter().sum::<u32>();
+    let sampler = async {
+        let mut sum = [0, 0];
+        while Instant::now() < end {
+            let [one, two] = backends_of_both(&superuser).await;
+            assert!(one + two <= 8, "{one} and {two} backends with a budget of 8");
+            if Instant::now() > begin {
+                sum = [sum[0] + one, sum[1] + two];
+            }
+            sleep(Duration::from_millis(5)).await;
+        }
+        sum
+    };
+    let (one, two, [held, held2]) = tokio::join!(clients("cliente.localhost"), clients("cliente2.localhost"), sampler);
+    assert!(held > 2 * held2 && held < 4 * held2, "{held} to {held2} connections");
+    assert!(one > 2 * two && one < 5 * two, "{one} to {two} answers");
+}
+
 #[tokio::test]
 async fn idle_connections_close_after_their_time() {
     let street = Street::start("[defaults]\nidle_timeout = \"1s\"", EXAMPLE).await;

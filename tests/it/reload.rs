@@ -64,10 +64,10 @@ async fn tenants_with_the_same_own_types_share_a_catalog() {
              CREATE DOMAIN colour AS int;
              CREATE FUNCTION colour(text) RETURNS colour IMMUTABLE LANGUAGE sql RETURN 1;
              CREATE FUNCTION colour(json) RETURNS colour IMMUTABLE LANGUAGE sql RETURN 1;
-             CREATE FUNCTION json(colour) RETURNS json IMMUTABLE LANGUAGE sql RETURN '\"red\"'::json;
+             CREATE FUNCTION \"json\"(colour) RETURNS json IMMUTABLE LANGUAGE sql RETURN '\"red\"'::json;
              CREATE CAST (text AS colour) WITH FUNCTION colour(text) AS IMPLICIT;
              CREATE CAST (json AS colour) WITH FUNCTION colour(json) AS IMPLICIT;
-             CREATE CAST (colour AS json) WITH FUNCTION json(colour) AS IMPLICIT;
+             CREATE CAST (colour AS json) WITH FUNCTION \"json\"(colour) AS IMPLICIT;
              CREATE TABLE walls (id int PRIMARY KEY, colour colour);
              INSERT INTO walls VALUES (1, 1);
              GRANT SELECT ON walls TO rowhouse_{schema}_anon;"

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::field::{Field, Report};
+use super::value::Weight;
 use super::{AnonymousAccess, Certificate, Limits, file};
 
 mod clusters;
@@ -86,6 +87,8 @@ fn only_one<const N: usize>(keys: [(&str, Option<usize>); N], report: &mut Repor
 /// The keys that `[defaults]` and a tenant have in common.
 struct WrittenLimits {
     pool_max: Field<NonZeroU32>,
+    pool_min: Field<u32>,
+    weight: Field<Weight>,
     checkout_timeout: Field<Duration>,
     statement_timeout: Field<Duration>,
     lock_timeout: Field<Duration>,
@@ -96,8 +99,23 @@ struct WrittenLimits {
 
 impl WrittenLimits {
     fn over(self, base: &Limits, report: &mut Report<'_>) -> Limits {
+        let (pool_min_offset, pool_max_offset) = (self.pool_min.offset(), self.pool_max.offset());
+        let mistakes = report.errors.len();
+        let pool_max = self.pool_max.or(base.pool_max, report);
+        let pool_min = self.pool_min.or(base.pool_min, report);
+        if pool_min > pool_max.get()
+            && report.errors.len() == mistakes
+            && let Some(offset) = pool_min_offset.or(pool_max_offset)
+        {
+            report.error(
+                offset,
+                format!("pool_min = {pool_min} is more than pool_max = {pool_max}: write a lower `pool_min`, or a higher `pool_max`"),
+            );
+        }
         Limits {
-            pool_max: self.pool_max.or(base.pool_max, report),
+            pool_max,
+            pool_min,
+            weight: self.weight.or(Weight(base.weight), report).0,
             checkout_timeout: self.checkout_timeout.or(base.checkout_timeout, report),
             statement_timeout: self.statement_timeout.or(base.statement_timeout, report),
             lock_timeout: self.lock_timeout.or(base.lock_timeout, report),
@@ -112,6 +130,8 @@ impl From<file::Defaults> for WrittenLimits {
     fn from(written: file::Defaults) -> Self {
         let file::Defaults {
             pool_max,
+            pool_min,
+            weight,
             checkout_timeout,
             statement_timeout,
             lock_timeout,
@@ -121,6 +141,8 @@ impl From<file::Defaults> for WrittenLimits {
         } = written;
         Self {
             pool_max,
+            pool_min,
+            weight,
             checkout_timeout,
             statement_timeout,
             lock_timeout,

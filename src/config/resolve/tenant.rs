@@ -64,6 +64,8 @@ pub(in crate::config) fn tenant(
         schemas,
         cluster,
         pool_max,
+        pool_min,
+        weight,
         checkout_timeout,
         statement_timeout,
         lock_timeout,
@@ -138,8 +140,11 @@ pub(in crate::config) fn tenant(
         }
     }
 
+    let pool_min_offset = pool_min.offset().unwrap_or(id_offset);
     let limits = WrittenLimits {
         pool_max,
+        pool_min,
+        weight,
         checkout_timeout,
         statement_timeout,
         lock_timeout,
@@ -254,6 +259,7 @@ pub(in crate::config) fn tenant(
         line,
         operator,
         claims,
+        pool_min_offset,
         tenant,
     })
 }

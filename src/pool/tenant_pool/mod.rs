@@ -66,7 +66,7 @@ pub struct Spec {
     pub pool_max: NonZeroU32,
     /// As how many tenants it counts where slots are short.
     pub weight: NonZeroU32,
-    /// Slots that no other tenant takes from it.
+    /// Slots that no other tenant takes from it, and once it is to [`keep`](TenantPool::keep) them, none has.
     pub kept: u32,
     /// The longest wait for the tenant's turn and for a slot. Opening a connection may take 5 s more.
     pub checkout_timeout: Duration,
@@ -446,9 +446,20 @@ impl TenantPool {
         }
     }
 
+    /// Has the budget hold back what is kept for the tenant, until the pool is closed.
+    pub(crate) fn keep(&self) {
+        self.spec.cluster.slots().promise(&self.holder);
+    }
+
+    /// Whether it does.
+    pub(super) fn is_kept(&self) -> bool {
+        self.holder.is_promised()
+    }
+
     /// Takes on nothing new and closes what is idle.
     pub(super) fn close(&self) {
         self.closed.store(true, Ordering::Release);
+        self.spec.cluster.slots().withdraw(&self.holder);
         while self.evict_one() {}
     }
 
@@ -476,7 +487,7 @@ impl TenantPool {
     /// Whether nothing would be lost with it. A request may get hold of it in this moment, by its tenant's weak reference:
     /// then it lives on unlisted until its last lease ends, within the budget as ever.
     pub(super) fn is_dispensable(self: &Arc<Self>) -> bool {
-        self.holder.held() == 0 && Arc::strong_count(self) == 1
+        self.holder.held() == 0 && Arc::strong_count(self) == 1 && !self.is_kept()
     }
 }
 
