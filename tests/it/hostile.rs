@@ -79,6 +79,10 @@ INSERT INTO moods VALUES (1, 'good', 'good', 'good');
 CREATE TABLE shapes (id int PRIMARY KEY, a int, b int8, c text, d date, e int);
 INSERT INTO shapes VALUES (1, 2, 3, '4', '2020-01-01', 7);
 CREATE FUNCTION shape() RETURNS int LANGUAGE sql STABLE AS 'SELECT 5';
+CREATE TABLE watched (id int PRIMARY KEY, a int);
+INSERT INTO watched VALUES (1, 2);
+ALTER TABLE watched ENABLE ROW LEVEL SECURITY;
+CREATE POLICY all_rows ON watched USING (true);
 
 CREATE TABLE parents (id int PRIMARY KEY);
 CREATE TABLE children (id int PRIMARY KEY, parent_id int REFERENCES parents);
@@ -234,6 +238,15 @@ async fn values_are_never_taken_for_another_type() {
     let reply = row().await;
     assert_eq!(reply.body, r#"[{"id":1,"a":2,"b":3,"c":4,"d":8,"e":7}]"#, "{reply:?}");
     assert_eq!(street.get(ODD, "/api/rpc/shape").await.body, "5.5");
+    // Also where a policy makes it a transaction, whose end is sent with it.
+    let watched = async || street.get(ODD, "/api/watched").await;
+    assert_eq!(watched().await.body, r#"[{"id":1,"a":2}]"#);
+    superuser
+        .batch_execute("ALTER TABLE odd.watched ALTER a TYPE text USING 'two'")
+        .await
+        .unwrap();
+    let reply = watched().await;
+    assert_eq!(reply.body, r#"[{"id":1,"a":"two"}]"#, "{reply:?}");
     // Also of what a write returns, and in a transaction; it happens once.
     superuser
         .batch_execute("ALTER TABLE odd.things ALTER secret TYPE int USING 6")
