@@ -26,7 +26,7 @@ use super::error::Error;
 use super::lane::Costs;
 use super::lease::Holds;
 use super::shared;
-use super::socket::{AsItIs, Socket};
+use super::socket::{AsItIs, Berth, Socket};
 use super::tls::Tls;
 
 /// Socket, handshake, authentication and startup together may take this long.
@@ -178,20 +178,25 @@ impl Cluster {
     /// connection. If the cluster has just gone down, waits up to a second for its return; if it is known to be down, fails at
     /// once.
     pub(super) async fn connect(&self, startup: &Startup, slot: Slot) -> Result<Connection, Error> {
-        let (connection, driver) = self.attempt(|| self.connect_wire(startup)).await?;
-        self.drive(driver, slot);
+        let connect = |socket| self.connect_wire(startup, socket);
+        let ((connection, driver), berth) = self.attempt(slot, connect).await?;
+        self.drive(driver, berth);
         Ok(connection)
     }
 
     /// Opens a connection for onboarding and the like, by a client that knows more of Postgres.
     pub(super) async fn connect_admin(&self, startup: &Startup, slot: Slot) -> Result<Client, Error> {
-        let (client, connection) = self.attempt(|| self.connect_client(startup)).await?;
-        self.drive(connection, slot);
+        let connect = |socket| self.connect_client(startup, socket);
+        let ((client, connection), berth) = self.attempt(slot, connect).await?;
+        self.drive(connection, berth);
         Ok(client)
     }
 
-    async fn connect_wire(&self, startup: &Startup) -> Result<(Connection, wire::Driver<Socket>), Error> {
-        let socket = self.socket().await?;
+    async fn connect_wire(
+        &self,
+        startup: &Startup,
+        socket: Socket,
+    ) -> Result<(Connection, wire::Driver<Socket>), Error> {
         let end_point = socket.server_end_point();
         wire::startup(socket, startup.login(&self.endpoint, end_point.as_deref()))
             .await
@@ -201,8 +206,8 @@ impl Cluster {
     async fn connect_client(
         &self,
         startup: &Startup,
+        socket: Socket,
     ) -> Result<(Client, tokio_postgres::Connection<Socket, Socket>), Error> {
-        let socket = self.socket().await?;
         startup
             .config(&self.endpoint)
             .connect_raw(socket, AsItIs)
@@ -269,13 +274,14 @@ impl Cluster {
 
     /// Connects when the breaker lets it pass; again if that fails while requests wait for the cluster's return, and once more
     /// if the server has no connection left. 5 s in all.
-    async fn attempt<T, F>(&self, connect: impl Fn() -> F) -> Result<T, Error>
+    async fn attempt<T, F>(&self, slot: Slot, connect: impl Fn(Socket) -> F) -> Result<(T, Berth), Error>
     where
         F: Future<Output = Result<T, Error>>,
     {
         let asked = Instant::now();
         let deadline = asked + CONNECT_TIMEOUT;
         let mut was_full = false;
+        let mut berth = Berth::new(slot, self.tasks.clone());
         loop {
             let attempt = self.breaker.pass(asked).await?;
             let gate = timeout_at(deadline, self.connect_gate.acquire()).await;
@@ -284,18 +290,25 @@ impl Cluster {
                 continue;
             }
             let began = Instant::now();
-            let result = timeout_at(deadline, connect())
+            let connecting = async {
+                let mut socket = self.socket().await?;
+                berth.takes(&mut socket);
+                connect(socket).await
+            };
+            let result = timeout_at(deadline, connecting)
                 .await
                 .unwrap_or_else(|_| Err(too_late()));
             drop(gate);
             self.note(&result, began.elapsed(), attempt);
             match result {
-                Err(Error::ClusterDown { .. }) if asked.elapsed() < PATIENCE => {}
+                Err(Error::ClusterDown { .. }) if asked.elapsed() < PATIENCE => berth.clear().await,
                 Err(Error::ClusterSaturated { .. }) if !was_full => {
                     was_full = true;
+                    berth.clear().await;
                     sleep_until(deadline.min(Instant::now() + FULL_PAUSE.mul_f64(0.5 + chance()))).await;
                 }
-                result => return result.map_err(|error| error.retried_after(self.breaker.retry_after())),
+                Ok(connected) => return Ok((connected, berth)),
+                Err(error) => return Err(error.retried_after(self.breaker.retry_after())),
             }
         }
     }
@@ -331,14 +344,14 @@ impl Cluster {
     }
 
     /// Drives a socket in a task of its own, which owns the slot.
-    fn drive<E: fmt::Display>(&self, driver: impl Future<Output = Result<(), E>> + Send + 'static, slot: Slot) {
+    fn drive<E: fmt::Display>(&self, driver: impl Future<Output = Result<(), E>> + Send + 'static, berth: Berth) {
         let cluster = self.id.clone();
         self.tasks.spawn(async move {
             if let Err(error) = driver.await {
                 // The requests on it have been told; here it is on record once per connection.
                 warn!(%cluster, %error, "connection to Postgres lost");
             }
-            drop(slot);
+            drop(berth);
         });
     }
 
@@ -354,7 +367,11 @@ impl Cluster {
         channels: &[&str],
         notices: mpsc::Sender<Notice>,
     ) -> Result<Client, Error> {
-        let connecting = timeout(CONNECT_TIMEOUT, self.connect_client(startup)).await;
+        let connecting = timeout(CONNECT_TIMEOUT, async {
+            let socket = self.socket().await?;
+            self.connect_client(startup, socket).await
+        });
+        let connecting = connecting.await;
         let connected = connecting.unwrap_or_else(|_| Err(too_late()));
         self.tell(&connected);
         let (client, mut connection) = connected?;
