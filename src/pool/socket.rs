@@ -51,6 +51,8 @@ enum Stream {
     Tcp(TcpStream),
     Tls(Box<TlsStream<TcpStream>>),
     Unix(UnixStream),
+    #[cfg(test)]
+    Played(tokio::io::DuplexStream),
 }
 
 /// What is left of a socket that is being closed.
@@ -63,6 +65,10 @@ struct Farewell {
 impl Socket {
     /// Connects to the first of the endpoint's hosts that answers, and with `tls` agrees on it if that is TCP.
     pub(super) async fn connect(endpoint: &tokio_postgres::Config, tls: Option<&Tls>) -> io::Result<Self> {
+        #[cfg(test)]
+        if let Some(stream) = super::simulation::socket() {
+            return Ok(Self::new(Stream::Played(stream?)));
+        }
         let mut last = io::Error::new(io::ErrorKind::InvalidInput, "the cluster's url names no host");
         for (index, host) in endpoint.get_hosts().iter().enumerate() {
             let ports = endpoint.get_ports();
@@ -124,6 +130,8 @@ impl Stream {
             Self::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
             Self::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
             Self::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
+            #[cfg(test)]
+            Self::Played(stream) => Pin::new(stream).poll_shutdown(cx),
         }
     }
 
@@ -133,6 +141,8 @@ impl Stream {
             Self::Tcp(stream) => Pin::new(stream).poll_read(cx, buffer),
             Self::Tls(stream) => Pin::new(stream.get_mut().0).poll_read(cx, buffer),
             Self::Unix(stream) => Pin::new(stream).poll_read(cx, buffer),
+            #[cfg(test)]
+            Self::Played(stream) => Pin::new(stream).poll_read(cx, buffer),
         }
     }
 }
@@ -163,6 +173,8 @@ impl AsyncRead for Socket {
                 result => Poll::Ready(result),
             },
             Stream::Unix(stream) => Pin::new(stream).poll_read(cx, buffer),
+            #[cfg(test)]
+            Stream::Played(stream) => Pin::new(stream).poll_read(cx, buffer),
         }
     }
 }
@@ -173,6 +185,8 @@ impl AsyncWrite for Socket {
             Stream::Tcp(stream) => Pin::new(stream).poll_write(cx, bytes),
             Stream::Tls(stream) => Pin::new(stream).poll_write(cx, bytes),
             Stream::Unix(stream) => Pin::new(stream).poll_write(cx, bytes),
+            #[cfg(test)]
+            Stream::Played(stream) => Pin::new(stream).poll_write(cx, bytes),
         }
     }
 
@@ -181,6 +195,8 @@ impl AsyncWrite for Socket {
             Stream::Tcp(stream) => Pin::new(stream).poll_flush(cx),
             Stream::Tls(stream) => Pin::new(stream).poll_flush(cx),
             Stream::Unix(stream) => Pin::new(stream).poll_flush(cx),
+            #[cfg(test)]
+            Stream::Played(stream) => Pin::new(stream).poll_flush(cx),
         }
     }
 
