@@ -200,7 +200,11 @@ impl Cluster {
         let end_point = socket.server_end_point();
         wire::startup(socket, startup.login(&self.endpoint, end_point.as_deref()))
             .await
-            .map_err(|error| self.classify(error.code().cloned(), error))
+            .map_err(|error| match error {
+                // As a role or a database may have them.
+                wire::Error::Setting { .. } => refused(error.into()),
+                error => self.classify(error.code().cloned(), error),
+            })
     }
 
     async fn connect_client(
@@ -225,10 +229,7 @@ impl Cluster {
                 | SqlState::INSUFFICIENT_PRIVILEGE
                 | SqlState::INVALID_PARAMETER_VALUE
                 | SqlState::UNDEFINED_OBJECT,
-            ) => Error::Refused {
-                source: error.into(),
-                retry_after: Duration::ZERO,
-            },
+            ) => refused(error.into()),
             // Others have taken what the budget counts on.
             Some(SqlState::TOO_MANY_CONNECTIONS) => {
                 let slots = self.budget.shrink();
@@ -430,6 +431,11 @@ impl fmt::Debug for Cluster {
 fn down(source: Box<dyn std::error::Error + Send + Sync>) -> Error {
     let retry_after = Duration::ZERO;
     Error::ClusterDown { source, retry_after }
+}
+
+fn refused(source: Box<dyn std::error::Error + Send + Sync>) -> Error {
+    let retry_after = Duration::ZERO;
+    Error::Refused { source, retry_after }
 }
 
 fn too_late() -> Error {

@@ -257,6 +257,57 @@ async fn everybody_is_told_why_a_connection_ended() {
     }
 }
 
+fn setting(name: &str, value: &str) -> Vec<u8> {
+    message(b'S', format!("{name}\0{value}\0").as_bytes())
+}
+
+#[tokio::test]
+async fn a_session_whose_values_would_be_misread_is_refused() {
+    for (name, value, wanted) in [
+        ("client_encoding", "LATIN1", "UTF8"),
+        ("integer_datetimes", "off", "on"),
+        ("standard_conforming_strings", "off", "on"),
+    ] {
+        let (client, mut server) = duplex(1 << 16);
+        let said = [
+            message(b'R', &0_i32.to_be_bytes()),
+            setting("server_version", "18.0"),
+            setting(name, wanted),
+            setting(name, value),
+            ready(),
+        ];
+        server.write_all(&said.concat()).await.unwrap();
+        let refused = startup(client, LOGIN).await.map(|_| ()).unwrap_err();
+        let expected = format!("the session has {name} = {value}, and must have {wanted}");
+        assert_eq!(refused.to_string(), expected);
+    }
+}
+
+/// Whoever has rows in it by then is told, and nobody comes after.
+#[tokio::test]
+async fn a_session_that_changes_its_encoding_has_ended() {
+    for in_flight in [true, false] {
+        let (connection, driver, mut server) = connected().await;
+        let send = || connection.send(&query(), Taken::default());
+        let sent = in_flight.then(|| [send(), send()]);
+        let said = [
+            setting("client_encoding", "UTF8"),
+            setting("standard_conforming_strings", "off"),
+            setting("client_encoding", "LATIN1"),
+        ];
+        if in_flight {
+            server.write_all(&row(&[Some("not what it was")])).await.unwrap();
+        }
+        server.write_all(&said.concat()).await.unwrap();
+        let expected = "the session has client_encoding = LATIN1, and must have UTF8";
+        assert_eq!(driver.await.unwrap_err().to_string(), expected);
+        for sent in sent.into_iter().flatten() {
+            assert_eq!(sent.await.unwrap_err().to_string(), expected);
+        }
+        assert_eq!(send().await.unwrap_err().to_string(), expected);
+    }
+}
+
 #[tokio::test]
 async fn a_driver_that_is_dropped_leaves_nobody_waiting() {
     let (connection, driver, _server) = connected().await;

@@ -51,6 +51,8 @@ BEGIN
 END $$;
 CREATE FUNCTION headers(list text) RETURNS int LANGUAGE sql AS $$ SELECT set_config('response.headers', list, true); SELECT 1 $$;
 CREATE FUNCTION wait(seconds float8) RETURNS int LANGUAGE sql SET statement_timeout = '3s' AS 'SELECT pg_sleep(seconds); SELECT 1';
+CREATE FUNCTION latin(word text) RETURNS text LANGUAGE sql AS $$ SELECT set_config('client_encoding', 'LATIN1', false); SELECT word $$;
+CREATE FUNCTION echo(word text) RETURNS text LANGUAGE sql STABLE AS 'SELECT word';
 CREATE FUNCTION forget() RETURNS int LANGUAGE plpgsql AS 'BEGIN DEALLOCATE ALL; RETURN 1; END';
 CREATE SEQUENCE calls;
 CREATE FUNCTION unsupported() RETURNS void LANGUAGE plpgsql AS $$
@@ -330,6 +332,25 @@ async fn a_function_that_forgets_all_statements_costs_nobody_anything() {
         for path in ["things?select=id&id=eq.1", "things?select=secret&id=gt.1", "rpc/calls"] {
             let reply = street.get(ODD, &format!("/api/{path}")).await;
             assert_eq!(reply.status, 200, "{path}: {reply:?}");
+        }
+    }
+}
+
+/// 1. A function has the session speak LATIN1. What is `Ã©` is sent as the bytes that are `é` in UTF-8.
+/// 2. Nobody is told that it is that, neither who asked for the function nor who comes next.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_function_that_changes_the_encoding_makes_no_answer_wrong() {
+    let street = street().await;
+    for _ in 0..2 {
+        let reply = call(&street, "latin", &json!({"word": "Ã©"})).await;
+        assert_eq!(reply.status, 503, "{reply:?}");
+        for word in ["Ã©", "é", "e"] {
+            let reply = call(&street, "echo", &json!({"word": word})).await;
+            assert_eq!(
+                (reply.status, &*reply.body),
+                (200, &*format!("\"{word}\"")),
+                "{reply:?}"
+            );
         }
     }
 }
