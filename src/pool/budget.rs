@@ -456,6 +456,22 @@ impl Holder {
         (self.owed() == 0, !self.lacks(), self.full())
     }
 
+    #[cfg(test)]
+    pub(super) fn weight(&self) -> u32 {
+        self.weight
+    }
+
+    #[cfg(test)]
+    pub(super) fn kept(&self) -> u32 {
+        self.kept
+    }
+
+    /// Whether it is in line.
+    #[cfg(test)]
+    pub(super) fn waits(&self) -> bool {
+        self.waiting.load(Ordering::Relaxed) > 0
+    }
+
     fn is_active(&self) -> bool {
         self.held() > 0 || self.waiting.load(Ordering::Relaxed) > 0
     }

@@ -26,7 +26,7 @@ use super::error::Error;
 use super::lane::Costs;
 use super::lease::Holds;
 use super::shared;
-use super::socket::{AsItIs, Socket};
+use super::socket::{AsItIs, Berth, Socket};
 use super::tls::Tls;
 
 /// Socket, handshake, authentication and startup together may take this long.
@@ -182,34 +182,43 @@ impl Cluster {
     /// connection. If the cluster has just gone down, waits up to a second for its return; if it is known to be down, fails at
     /// once.
     pub(super) async fn connect(&self, startup: &Startup, slot: Slot) -> Result<Connection, Error> {
-        let (connection, driver) = self.attempt(|| self.connect_wire(startup)).await?;
-        self.drive(driver, slot);
+        let connect = |socket| self.connect_wire(startup, socket);
+        let ((connection, driver), berth) = self.attempt(slot, connect).await?;
+        self.drive(driver, berth);
         Ok(connection)
     }
 
     /// Opens a connection for onboarding and the like, by a client that knows more of Postgres.
     pub(super) async fn connect_admin(&self, startup: &Startup, slot: Slot) -> Result<Client, Error> {
-        let (client, connection) = self.attempt(|| self.connect_client(startup)).await?;
-        self.drive(connection, slot);
+        let connect = |socket| self.connect_client(startup, socket);
+        let ((client, connection), berth) = self.attempt(slot, connect).await?;
+        self.drive(connection, berth);
         Ok(client)
     }
 
-    async fn connect_wire(&self, startup: &Startup) -> Result<(Connection, wire::Driver<Socket>), Error> {
-        let socket = self.socket().await?;
+    async fn connect_wire(
+        &self,
+        startup: &Startup,
+        socket: Socket,
+    ) -> Result<(Connection, wire::Driver<Socket>), Error> {
         let end_point = socket.server_end_point();
         wire::startup(socket, startup.login(&self.endpoint, end_point.as_deref()))
             .await
-            .map_err(|error| self.classify(error.code().cloned(), error))
+            .map_err(|error| match error {
+                // As a role or a database may have them.
+                wire::Error::Setting { .. } => refused(error.into()),
+                error => self.classify(error.code().cloned(), error),
+            })
     }
 
     async fn connect_client(
         &self,
         startup: &Startup,
+        socket: Socket,
     ) -> Result<(Client, tokio_postgres::Connection<Socket, Socket>), Error> {
-        let socket = self.socket().await?.up_to(ALLOWANCE);
         startup
             .config(&self.endpoint)
-            .connect_raw(socket, AsItIs)
+            .connect_raw(socket.up_to(ALLOWANCE), AsItIs)
             .await
             .map_err(|error| self.classify(error.code().cloned(), error))
     }
@@ -224,10 +233,7 @@ impl Cluster {
                 | SqlState::INSUFFICIENT_PRIVILEGE
                 | SqlState::INVALID_PARAMETER_VALUE
                 | SqlState::UNDEFINED_OBJECT,
-            ) => Error::Refused {
-                source: error.into(),
-                retry_after: Duration::ZERO,
-            },
+            ) => refused(error.into()),
             // Others have taken what the budget counts on.
             Some(SqlState::TOO_MANY_CONNECTIONS) => {
                 let slots = self.budget.shrink();
@@ -273,13 +279,14 @@ impl Cluster {
 
     /// Connects when the breaker lets it pass; again if that fails while requests wait for the cluster's return, and once more
     /// if the server has no connection left. 5 s in all.
-    async fn attempt<T, F>(&self, connect: impl Fn() -> F) -> Result<T, Error>
+    async fn attempt<T, F>(&self, slot: Slot, connect: impl Fn(Socket) -> F) -> Result<(T, Berth), Error>
     where
         F: Future<Output = Result<T, Error>>,
     {
         let asked = Instant::now();
         let deadline = asked + CONNECT_TIMEOUT;
         let mut was_full = false;
+        let mut berth = Berth::new(slot, self.tasks.clone());
         loop {
             let attempt = self.breaker.pass(asked).await?;
             let gate = timeout_at(deadline, self.connect_gate.acquire()).await;
@@ -288,18 +295,25 @@ impl Cluster {
                 continue;
             }
             let began = Instant::now();
-            let result = timeout_at(deadline, connect())
+            let connecting = async {
+                let mut socket = self.socket().await?;
+                berth.takes(&mut socket);
+                connect(socket).await
+            };
+            let result = timeout_at(deadline, connecting)
                 .await
                 .unwrap_or_else(|_| Err(too_late()));
             drop(gate);
             self.note(&result, began.elapsed(), attempt);
             match result {
-                Err(Error::ClusterDown { .. }) if asked.elapsed() < PATIENCE => {}
+                Err(Error::ClusterDown { .. }) if asked.elapsed() < PATIENCE => berth.clear().await,
                 Err(Error::ClusterSaturated { .. }) if !was_full => {
                     was_full = true;
+                    berth.clear().await;
                     sleep_until(deadline.min(Instant::now() + FULL_PAUSE.mul_f64(0.5 + chance()))).await;
                 }
-                result => return result.map_err(|error| error.retried_after(self.breaker.retry_after())),
+                Ok(connected) => return Ok((connected, berth)),
+                Err(error) => return Err(error.retried_after(self.breaker.retry_after())),
             }
         }
     }
@@ -335,14 +349,14 @@ impl Cluster {
     }
 
     /// Drives a socket in a task of its own, which owns the slot.
-    fn drive<E: fmt::Display>(&self, driver: impl Future<Output = Result<(), E>> + Send + 'static, slot: Slot) {
+    fn drive<E: fmt::Display>(&self, driver: impl Future<Output = Result<(), E>> + Send + 'static, berth: Berth) {
         let cluster = self.id.clone();
         self.tasks.spawn(async move {
             if let Err(error) = driver.await {
                 // The requests on it have been told; here it is on record once per connection.
                 warn!(%cluster, %error, "connection to Postgres lost");
             }
-            drop(slot);
+            drop(berth);
         });
     }
 
@@ -358,7 +372,11 @@ impl Cluster {
         channels: &[&str],
         notices: mpsc::Sender<Notice>,
     ) -> Result<Client, Error> {
-        let connecting = timeout(CONNECT_TIMEOUT, self.connect_client(startup)).await;
+        let connecting = timeout(CONNECT_TIMEOUT, async {
+            let socket = self.socket().await?;
+            self.connect_client(startup, socket).await
+        });
+        let connecting = connecting.await;
         let connected = connecting.unwrap_or_else(|_| Err(too_late()));
         self.tell(&connected);
         let (client, mut connection) = connected?;
@@ -417,6 +435,11 @@ impl fmt::Debug for Cluster {
 fn down(source: Box<dyn std::error::Error + Send + Sync>) -> Error {
     let retry_after = Duration::ZERO;
     Error::ClusterDown { source, retry_after }
+}
+
+fn refused(source: Box<dyn std::error::Error + Send + Sync>) -> Error {
+    let retry_after = Duration::ZERO;
+    Error::Refused { source, retry_after }
 }
 
 fn too_late() -> Error {

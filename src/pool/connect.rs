@@ -89,6 +89,7 @@ impl Startup {
             .setting("IntervalStyle", "postgres")
             .setting("bytea_output", "hex")
             .setting("client_encoding", "UTF8")
+            .setting("standard_conforming_strings", "on")
     }
 
     /// Whom to log in as, instead of the endpoint's own user.

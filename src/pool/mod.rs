@@ -24,6 +24,8 @@ mod lane;
 mod lease;
 mod session;
 mod shared;
+#[cfg(test)]
+mod simulation;
 mod socket;
 mod stream;
 mod tenant_pool;
@@ -58,11 +60,18 @@ const JANITOR_PERIOD: Duration = Duration::from_secs(1);
 /// Who waits for a slot looks this often whether a tenant has gone idle.
 const LOOK_AROUND: Duration = Duration::from_millis(10);
 
+/// Seeded per process: ids come from the configuration only.
+#[cfg(not(test))]
+type Hasher = foldhash::fast::RandomState;
+/// A simulation goes the same way each time.
+#[cfg(test)]
+type Hasher = foldhash::fast::FixedState;
+
 /// The pools of all tenants, each made when its tenant is first asked for, and those that they share.
 #[derive(Debug, Default)]
 pub struct Pools {
-    pools: DashMap<TenantId, Arc<TenantPool>, foldhash::fast::RandomState>,
-    shared: DashMap<ClusterId, Arc<TenantPool>, foldhash::fast::RandomState>,
+    pools: DashMap<TenantId, Arc<TenantPool>, Hasher>,
+    shared: DashMap<ClusterId, Arc<TenantPool>, Hasher>,
 }
 
 impl Pools {
@@ -221,6 +230,10 @@ fn secret() -> u64 {
 
 /// A number from 0 to 1, for delays that should not meet. Nothing depends on it being hard to guess.
 fn chance() -> f64 {
+    #[cfg(test)]
+    if let Some(chance) = simulation::chance() {
+        return chance;
+    }
     let mut bytes = [0; 4];
     match aws_lc_rs::rand::fill(&mut bytes) {
         Ok(()) => f64::from(u32::from_ne_bytes(bytes)) / f64::from(u32::MAX),

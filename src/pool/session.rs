@@ -706,6 +706,10 @@ impl<R: Rows> Replies for Steps<R> {
     }
 
     fn complete(&mut self, affected: u64) {
+        if self.error.is_some() {
+            // What was to run has not: this is the end of its transaction.
+            return;
+        }
         if self.at == self.main {
             self.done.affected = affected;
         } else if self.wants_first_row() {

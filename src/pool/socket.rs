@@ -1,7 +1,8 @@
-//! The socket under a connection to Postgres: Unix, TCP or TLS, and closed only when the server has closed it too.
+//! The socket under a connection to Postgres: Unix, TCP or TLS, and closed only when the server has closed it too; if whoever
+//! has it drops it before, that is left to its [`Berth`].
 
 use std::convert::Infallible;
-use std::future::{Ready, ready};
+use std::future::{Ready, poll_fn, ready};
 use std::io;
 use std::path::Path;
 use std::pin::Pin;
@@ -11,11 +12,15 @@ use std::time::Duration;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
+use tokio::runtime::Handle;
+use tokio::sync::oneshot;
 use tokio::time::{Sleep, sleep};
 use tokio_postgres::config::Host;
 use tokio_postgres::tls::{ChannelBinding, TlsConnect};
 use tokio_rustls::client::TlsStream;
+use tokio_util::task::TaskTracker;
 
+use super::budget::Slot;
 use super::tls;
 use super::tls::Tls;
 
@@ -28,16 +33,28 @@ const FAREWELL: Duration = Duration::from_secs(5);
 /// the socket, so whoever waits for the shutdown knows that the backend is gone: a slot given back after that can
 /// never make the server hold one connection too many.
 pub(super) struct Socket {
-    stream: Stream,
+    /// None once it is closed, or left to the berth.
+    stream: Option<Stream>,
     farewell: Option<Farewell>,
+    berth: Option<oneshot::Sender<Stream>>,
     /// How many bytes may still be read.
     allowance: u64,
+}
+
+/// The slot of a connection, with the socket that it is for. The slot comes back when the server has closed the socket,
+/// whoever has dropped that, and when: a login that was given up has a backend, too, until the server knows.
+pub(super) struct Berth {
+    slot: Option<Slot>,
+    socket: Option<oneshot::Receiver<Stream>>,
+    tasks: TaskTracker,
 }
 
 enum Stream {
     Tcp(TcpStream),
     Tls(Box<TlsStream<TcpStream>>),
     Unix(UnixStream),
+    #[cfg(test)]
+    Played(tokio::io::DuplexStream),
 }
 
 /// What is left of a socket that is being closed.
@@ -50,18 +67,16 @@ struct Farewell {
 impl Socket {
     /// Connects to the first of the endpoint's hosts that answers, and with `tls` agrees on it if that is TCP.
     pub(super) async fn connect(endpoint: &tokio_postgres::Config, tls: Option<&Tls>) -> io::Result<Self> {
+        #[cfg(test)]
+        if let Some(stream) = super::simulation::socket() {
+            return Ok(Self::new(Stream::Played(stream?)));
+        }
         let mut last = io::Error::new(io::ErrorKind::InvalidInput, "the cluster's url names no host");
         for (index, host) in endpoint.get_hosts().iter().enumerate() {
             let ports = endpoint.get_ports();
             let port = ports.get(index).or_else(|| ports.first()).copied().unwrap_or(5432);
             match Stream::connect(host, port, tls).await {
-                Ok(stream) => {
-                    return Ok(Self {
-                        stream,
-                        farewell: None,
-                        allowance: u64::MAX,
-                    });
-                }
+                Ok(stream) => return Ok(Self::new(stream)),
                 Err(error) => last = error,
             }
         }
@@ -69,15 +84,29 @@ impl Socket {
     }
 
     /// Ends with an error when so much has been read.
-    pub(super) fn up_to(self, allowance: u64) -> Self {
-        Self { allowance, ..self }
+    pub(super) fn up_to(mut self, allowance: u64) -> Self {
+        self.allowance = allowance;
+        self
+    }
+
+    fn new(stream: Stream) -> Self {
+        Self {
+            stream: Some(stream),
+            farewell: None,
+            berth: None,
+            allowance: u64::MAX,
+        }
+    }
+
+    fn stream(&mut self) -> io::Result<&mut Stream> {
+        self.stream.as_mut().ok_or_else(|| io::ErrorKind::NotConnected.into())
     }
 
     /// What ties an authentication to this connection, if it is encrypted (RFC 5929, `tls-server-end-point`).
     pub(super) fn server_end_point(&self) -> Option<Vec<u8>> {
         match &self.stream {
-            Stream::Tls(stream) => tls::server_end_point(stream),
-            Stream::Tcp(_) | Stream::Unix(_) => None,
+            Some(Stream::Tls(stream)) => tls::server_end_point(stream),
+            _ => None,
         }
     }
 }
@@ -110,6 +139,8 @@ impl Stream {
             Self::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
             Self::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
             Self::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
+            #[cfg(test)]
+            Self::Played(stream) => Pin::new(stream).poll_shutdown(cx),
         }
     }
 
@@ -119,6 +150,8 @@ impl Stream {
             Self::Tcp(stream) => Pin::new(stream).poll_read(cx, buffer),
             Self::Tls(stream) => Pin::new(stream.get_mut().0).poll_read(cx, buffer),
             Self::Unix(stream) => Pin::new(stream).poll_read(cx, buffer),
+            #[cfg(test)]
+            Self::Played(stream) => Pin::new(stream).poll_read(cx, buffer),
         }
     }
 }
@@ -141,7 +174,7 @@ fn keep_alive(stream: &TcpStream) -> io::Result<()> {
 impl AsyncRead for Socket {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
-        let result = match &mut self.stream {
+        let result = match self.stream()? {
             Stream::Tcp(stream) => ready!(Pin::new(stream).poll_read(cx, buffer)),
             Stream::Tls(stream) => match ready!(Pin::new(stream).poll_read(cx, buffer)) {
                 // Postgres ends without the alert that says so. Nothing is lost by it: a message knows its length, and
@@ -150,6 +183,8 @@ impl AsyncRead for Socket {
                 result => result,
             },
             Stream::Unix(stream) => ready!(Pin::new(stream).poll_read(cx, buffer)),
+            #[cfg(test)]
+            Stream::Played(stream) => ready!(Pin::new(stream).poll_read(cx, buffer)),
         };
         let read = buffer.filled().len() - before;
         let left = u64::try_from(read)
@@ -162,34 +197,49 @@ impl AsyncRead for Socket {
 
 impl AsyncWrite for Socket {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        match &mut self.stream {
+        match self.stream()? {
             Stream::Tcp(stream) => Pin::new(stream).poll_write(cx, bytes),
             Stream::Tls(stream) => Pin::new(stream).poll_write(cx, bytes),
             Stream::Unix(stream) => Pin::new(stream).poll_write(cx, bytes),
+            #[cfg(test)]
+            Stream::Played(stream) => Pin::new(stream).poll_write(cx, bytes),
         }
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut self.stream {
+        match self.stream()? {
             Stream::Tcp(stream) => Pin::new(stream).poll_flush(cx),
             Stream::Tls(stream) => Pin::new(stream).poll_flush(cx),
             Stream::Unix(stream) => Pin::new(stream).poll_flush(cx),
+            #[cfg(test)]
+            Stream::Played(stream) => Pin::new(stream).poll_flush(cx),
         }
     }
 
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let Self { stream, farewell, .. } = self.get_mut();
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_close(cx));
+        self.stream = None;
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl Socket {
+    fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Self { stream, farewell, .. } = self;
+        let Some(stream) = stream else {
+            return Poll::Ready(());
+        };
         let farewell = farewell.get_or_insert_with(|| Farewell {
             limit: Box::pin(sleep(FAREWELL)),
             said: false,
         });
         if farewell.limit.as_mut().poll(cx).is_ready() {
-            return Poll::Ready(Ok(()));
+            return Poll::Ready(());
         }
         if !farewell.said {
             // A socket that the server has reset is as closed as one can be.
             if ready!(stream.poll_shutdown(cx)).is_err() {
-                return Poll::Ready(Ok(()));
+                return Poll::Ready(());
             }
             farewell.said = true;
         }
@@ -198,8 +248,59 @@ impl AsyncWrite for Socket {
             let mut buffer = ReadBuf::new(&mut scratch);
             match ready!(stream.poll_rest(cx, &mut buffer)) {
                 Ok(()) if !buffer.filled().is_empty() => {}
-                _ => return Poll::Ready(Ok(())),
+                _ => return Poll::Ready(()),
             }
+        }
+    }
+}
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        if let (Some(stream), Some(berth)) = (self.stream.take(), self.berth.take()) {
+            let _nobody_cares = berth.send(stream);
+        }
+    }
+}
+
+impl Berth {
+    /// For no socket yet. `tasks` runs what waits for one to be closed.
+    pub(super) fn new(slot: Slot, tasks: TaskTracker) -> Self {
+        Self {
+            slot: Some(slot),
+            socket: None,
+            tasks,
+        }
+    }
+
+    /// It is for this one from now on.
+    pub(super) fn takes(&mut self, socket: &mut Socket) {
+        let (berth, dropped) = oneshot::channel();
+        socket.berth = Some(berth);
+        self.socket = Some(dropped);
+    }
+
+    /// Closes the socket, which was dropped, if it is not.
+    pub(super) async fn clear(&mut self) {
+        if let Some(mut socket) = self.left() {
+            poll_fn(|context| socket.poll_close(context)).await;
+        }
+    }
+
+    /// The socket, if it was dropped without being closed.
+    fn left(&mut self) -> Option<Socket> {
+        self.socket.take()?.try_recv().ok().map(Socket::new)
+    }
+}
+
+impl Drop for Berth {
+    fn drop(&mut self) {
+        // Without a runtime everything ends.
+        if let (Some(mut socket), Ok(_)) = (self.left(), Handle::try_current()) {
+            let slot = self.slot.take();
+            self.tasks.spawn(async move {
+                poll_fn(|context| socket.poll_close(context)).await;
+                drop(slot);
+            });
         }
     }
 }

@@ -182,6 +182,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
             let Some(current) = self.in_flight.front_mut() else {
                 if tag == b'E' {
                     self.farewell = Some(DbError::parse(body)?);
+                } else if tag == b'S' {
+                    reply::setting(body, &[reply::ENCODING])?;
                 } else if !is_asynchronous(tag) {
                     return Err(Error::Protocol("an answer that nobody asked for"));
                 }
@@ -310,15 +312,17 @@ fn answer(
         }
         // ParseComplete, BindComplete, CloseComplete, ParameterDescription: nothing that was not known.
         b'1' | b'2' | b'3' | b't' => {}
+        // What has come in another encoding is not what it looks like.
+        b'S' => reply::setting(body, &[reply::ENCODING])?,
         _ if is_asynchronous(tag) => {}
         _ => return Err(Error::Protocol("an answer to something else than was asked")),
     }
     Ok(After::Next)
 }
 
-/// NoticeResponse, ParameterStatus, NotificationResponse: they come at any time (manual, 55.2.7).
+/// NoticeResponse, NotificationResponse: they come at any time, as ParameterStatus does (manual, 55.2.7).
 fn is_asynchronous(tag: u8) -> bool {
-    matches!(tag, b'N' | b'S' | b'A')
+    matches!(tag, b'N' | b'A')
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Future for Driver<S> {

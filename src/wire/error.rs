@@ -24,6 +24,16 @@ pub enum Error {
     /// The server said something that it should not have.
     #[error("the server broke the protocol: {0}")]
     Protocol(&'static str),
+    /// A setting of the session is such that what the server says cannot be read.
+    #[error("the session has {name} = {value}, and must have {wanted}")]
+    Setting {
+        /// Which one.
+        name: &'static str,
+        /// What the server says of it.
+        value: Box<str>,
+        /// What it must be.
+        wanted: &'static str,
+    },
     /// The server asks to be authenticated to in a way that is not known here, or with a password that there is not.
     #[error("authentication: {0}")]
     Authentication(&'static str),

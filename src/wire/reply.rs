@@ -227,6 +227,31 @@ pub(super) fn affected(mut body: Body<'_>) -> Result<u64, Error> {
     }))
 }
 
+/// What values are read by, and sent by (manual, 55.2.7): a server says at startup what these are, and once more if they
+/// change.
+pub(super) const SETTINGS: [(&str, &str); 3] = [
+    ENCODING,
+    ("integer_datetimes", "on"),
+    ("standard_conforming_strings", "on"),
+];
+
+/// The one of them that makes an answer another while it is on its way.
+pub(super) const ENCODING: (&str, &str) = ("client_encoding", "UTF8");
+
+/// Whether a `ParameterStatus` is as these want it, if it is about one of them.
+pub(super) fn setting(mut body: Body<'_>, settings: &[(&'static str, &'static str)]) -> Result<(), Error> {
+    let (name, value) = (body.text()?, body.text()?);
+    let of = settings.iter().find(|(known, _)| known.as_bytes() == name);
+    match of {
+        Some((name, wanted)) if value != wanted.as_bytes() => Err(Error::Setting {
+            name,
+            value: String::from_utf8_lossy(value).into(),
+            wanted,
+        }),
+        _ => Ok(()),
+    }
+}
+
 /// The status of a `ReadyForQuery`.
 pub(super) fn status(mut body: Body<'_>) -> Result<Status, Error> {
     match body.byte()? {

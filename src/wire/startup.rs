@@ -238,7 +238,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Inbox<'_, S> {
                     cancel_key.secret = message.body.try_get_i32().map_err(short)?;
                 }
                 b'Z' => return Ok(cancel_key),
-                b'S' | b'N' => {}
+                b'S' => reply::setting(reply::Body(&message.body), &reply::SETTINGS)?,
+                b'N' => {}
                 _ => return Err(Error::Protocol("an unknown message at startup")),
             }
         }

@@ -257,6 +257,57 @@ async fn everybody_is_told_why_a_connection_ended() {
     }
 }
 
+fn setting(name: &str, value: &str) -> Vec<u8> {
+    message(b'S', format!("{name}\0{value}\0").as_bytes())
+}
+
+#[tokio::test]
+async fn a_session_whose_values_would_be_misread_is_refused() {
+    for (name, value, wanted) in [
+        ("client_encoding", "LATIN1", "UTF8"),
+        ("integer_datetimes", "off", "on"),
+        ("standard_conforming_strings", "off", "on"),
+    ] {
+        let (client, mut server) = duplex(1 << 16);
+        let said = [
+            message(b'R', &0_i32.to_be_bytes()),
+            setting("server_version", "18.0"),
+            setting(name, wanted),
+            setting(name, value),
+            ready(),
+        ];
+        server.write_all(&said.concat()).await.unwrap();
+        let refused = startup(client, LOGIN).await.map(|_| ()).unwrap_err();
+        let expected = format!("the session has {name} = {value}, and must have {wanted}");
+        assert_eq!(refused.to_string(), expected);
+    }
+}
+
+/// Whoever has rows in it by then is told, and nobody comes after.
+#[tokio::test]
+async fn a_session_that_changes_its_encoding_has_ended() {
+    for in_flight in [true, false] {
+        let (connection, driver, mut server) = connected().await;
+        let send = || connection.send(&query(), Taken::default());
+        let sent = in_flight.then(|| [send(), send()]);
+        let said = [
+            setting("client_encoding", "UTF8"),
+            setting("standard_conforming_strings", "off"),
+            setting("client_encoding", "LATIN1"),
+        ];
+        if in_flight {
+            server.write_all(&row(&[Some("not what it was")])).await.unwrap();
+        }
+        server.write_all(&said.concat()).await.unwrap();
+        let expected = "the session has client_encoding = LATIN1, and must have UTF8";
+        assert_eq!(driver.await.unwrap_err().to_string(), expected);
+        for sent in sent.into_iter().flatten() {
+            assert_eq!(sent.await.unwrap_err().to_string(), expected);
+        }
+        assert_eq!(send().await.unwrap_err().to_string(), expected);
+    }
+}
+
 #[tokio::test]
 async fn a_driver_that_is_dropped_leaves_nobody_waiting() {
     let (connection, driver, _server) = connected().await;
@@ -463,5 +514,208 @@ proptest! {
             };
             timeout(Duration::from_secs(10), talk).await.expect("it ends");
         });
+    }
+}
+
+/// What a server may answer to one batch of one to three synchronisation points.
+fn answers(batch: usize) -> impl Strategy<Value = Vec<Vec<u8>>> {
+    prop::collection::vec(answer(batch), 1..=3).prop_map(|parts| parts.concat())
+}
+
+/// The same up to one of them: rows of the batch's own number, and whatever else may come.
+fn answer(batch: usize) -> impl Strategy<Value = Vec<Vec<u8>>> {
+    let own = batch.to_string();
+    let row_of = move |word: &str| row(&[Some(&own), Some(word), None]);
+    let rows = prop_oneof![8 => Just("x"), 1 => Just("pause"), 1 => Just("stop")].prop_map(row_of);
+    let other = prop::sample::select(vec![
+        message(b'1', b""),
+        message(b'2', b""),
+        message(b'3', b""),
+        message(b'n', b""),
+        message(b'I', b""),
+        message(b't', &[0, 1, 0, 0, 0, 25]),
+        message(b'T', b"\0\x01a\0\0\0\0\x07\0\x01\0\0\0\x19\xff\xff\0\0\0\0\0\x01"),
+        message(b'N', b"SNOTICE\0VNOTICE\0C00000\0Mhear, hear\0\0"),
+        message(b'S', b"application_name\0x\0"),
+        message(b'A', b"\0\0\0\x07channel\0payload\0"),
+        complete("SELECT 3"),
+        error("ERROR", "22012"),
+    ]);
+    let messages = prop::collection::vec(prop_oneof![3 => rows, 2 => other], 0..12);
+    let status = prop::sample::select(b"ITE".to_vec());
+    (messages, status).prop_map(|(mut messages, status)| {
+        messages.push(message(b'Z', &[status]));
+        messages
+    })
+}
+
+/// What is done to what a server says, somewhere in it.
+#[derive(Clone, Debug)]
+enum Damage {
+    Flip(u8),
+    Lose(usize),
+    Add(Vec<u8>),
+    Repeat(usize),
+    End,
+}
+
+impl Damage {
+    fn any() -> impl Strategy<Value = Self> {
+        prop_oneof![
+            4 => (1_u8..).prop_map(Self::Flip),
+            2 => (1_usize..40).prop_map(Self::Lose),
+            2 => prop::collection::vec(any::<u8>(), 1..20).prop_map(Self::Add),
+            2 => (1_usize..200).prop_map(Self::Repeat),
+            1 => Just(Self::End),
+        ]
+    }
+
+    fn befall(&self, bytes: &mut Vec<u8>, at: prop::sample::Index) {
+        if bytes.is_empty() {
+            return;
+        }
+        let at = at.index(bytes.len());
+        let until = |length: usize| (at + length).min(bytes.len());
+        match self {
+            Self::Flip(bits) => bytes[at] ^= bits,
+            Self::Lose(length) => drop(bytes.drain(at..until(*length))),
+            Self::Add(more) => drop(bytes.splice(at..at, more.iter().copied())),
+            Self::Repeat(length) => {
+                let again = bytes[at..until(*length)].to_vec();
+                bytes.splice(at..at, again);
+            }
+            Self::End => bytes.truncate(at),
+        }
+    }
+}
+
+type Told = Result<(Answer, Taken), Error>;
+
+/// What became of a batch in the end, pauses aside.
+async fn told(connection: &Connection, mut sent: Sent<Taken>) -> Told {
+    loop {
+        match (&mut sent).await? {
+            (Answer::Paused, taken) => connection.resume(&sent, taken),
+            told => return Ok(told),
+        }
+    }
+}
+
+/// How many synchronisation points each batch has.
+fn points(said: &[Vec<Vec<u8>>]) -> Vec<usize> {
+    let points = |messages: &Vec<Vec<u8>>| messages.iter().filter(|message| message[0] == b'Z').count();
+    said.iter().map(points).collect()
+}
+
+/// Says `bytes` in pieces of these lengths, over and over, to a client with these batches on their way, the last one dropped.
+/// What those are told, and the most memory that it took.
+fn converse(greeting: &[u8], bytes: &[u8], pieces: &[usize], batches: &[usize]) -> (Vec<Told>, u64) {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build()
+        .unwrap();
+    let mut outcomes = Vec::new();
+    let memory = allocation_counter::measure(|| {
+        runtime.block_on(async {
+            let (client, mut server) = duplex(1 << 12);
+            let talk = async {
+                let Ok((connection, driver)) = startup(client, LOGIN).await else {
+                    return;
+                };
+                let send = |points: &usize| {
+                    let mut batch = query();
+                    (1..*points).for_each(|_| batch.sync());
+                    connection.send(&batch, Taken::default())
+                };
+                let mut sent: Vec<_> = batches.iter().map(send).collect();
+                drop(sent.pop());
+                let all = futures_util::future::join_all(sent.into_iter().map(|sent| told(&connection, sent)));
+                let (_ended, told) = tokio::join!(driver, all);
+                assert!(connection.is_closed());
+                outcomes = told;
+            };
+            let says = async {
+                let mut said = greeting.to_vec();
+                if greeting == welcome() {
+                    // Who greets as one should speaks when asked.
+                    server.write_all(greeting).await.unwrap();
+                    said.clear();
+                    let mut heard = Vec::new();
+                    let asked = |heard: &[u8]| heard.windows(6).filter(|word| word == b"SELECT").count();
+                    while asked(&heard) < batches.len() {
+                        assert!(server.read_buf(&mut heard).await.unwrap() > 0);
+                    }
+                }
+                said.extend(bytes);
+                let mut rest = &said[..];
+                for piece in pieces.iter().cycle() {
+                    let (now, later) = rest.split_at(rest.len().min(*piece));
+                    // It may have heard enough.
+                    if now.is_empty() || server.write_all(now).await.is_err() {
+                        break;
+                    }
+                    rest = later;
+                    tokio::task::yield_now().await;
+                }
+                let _gone = server.shutdown().await;
+                let mut scratch = Vec::new();
+                let _gone = server.read_to_end(&mut scratch).await;
+            };
+            let both = async { tokio::join!(talk, says) };
+            timeout(Duration::from_secs(10), both).await.expect("it ends");
+        });
+    });
+    (outcomes, memory.bytes_max)
+}
+
+/// A client needs its buffers, and what it keeps of what it was told.
+fn is_bounded(memory: u64, said: usize) -> bool {
+    memory <= (128 << 10) + 64 * said as u64
+}
+
+proptest! {
+    /// However what is good arrives, each batch has its own answer, those that are dropped, stop or pause among them.
+    #[test]
+    fn every_batch_has_its_own_answer_however_it_is_cut(
+        said in (0_usize..6).prop_flat_map(|count| (0..=count).map(answers).collect::<Vec<_>>()),
+        pieces in prop::collection::vec(1_usize..60, 1..8),
+    ) {
+        let bytes = said.concat().concat();
+        let (told, memory) = converse(&welcome(), &bytes, &pieces, &points(&said));
+        prop_assert_eq!(told.len(), said.len() - 1);
+        for (batch, told) in told.into_iter().enumerate() {
+            let (answer, taken) = told.unwrap();
+            let own = Some(batch.to_string());
+            prop_assert!(taken.rows.iter().all(|row| row[0] == own), "{batch}: {taken:?}");
+            let rows = said[batch].iter().filter(|message| message[0] == b'D').count();
+            prop_assert!(taken.rows.len() == rows || answer == Answer::Stopped, "{batch}: {taken:?}");
+        }
+        prop_assert!(is_bounded(memory, bytes.len()), "{memory} bytes");
+    }
+
+    /// However it is spoilt, there is no panic, it takes no more memory than there is to remember, and everybody is told
+    /// something.
+    #[test]
+    fn everybody_is_told_something_whatever_is_spoilt(
+        greeting in prop::sample::select(vec![
+            welcome(),
+            [message(b'R', &3_i32.to_be_bytes()), welcome()].concat(),
+            [message(b'R', &[5_i32.to_be_bytes(), 7_i32.to_be_bytes()].concat()), welcome()].concat(),
+            message(b'R', &[&10_i32.to_be_bytes()[..], b"SCRAM-SHA-256\0\0"].concat()),
+        ]),
+        said in (0_usize..6).prop_flat_map(|count| (0..=count).map(answers).collect::<Vec<_>>()),
+        damages in prop::collection::vec((any::<prop::sample::Index>(), Damage::any()), 1..4),
+        spoils_greeting: bool,
+        pieces in prop::collection::vec(1_usize..60, 1..8),
+    ) {
+        let mut greeting = greeting;
+        let mut bytes = said.concat().concat();
+        for (at, damage) in &damages {
+            damage.befall(if spoils_greeting { &mut greeting } else { &mut bytes }, *at);
+        }
+        let (told, memory) = converse(&greeting, &bytes, &pieces, &points(&said));
+        prop_assert!(told.is_empty() || told.len() == said.len() - 1);
+        prop_assert!(is_bounded(memory, greeting.len() + bytes.len()), "{memory} bytes");
     }
 }

@@ -51,6 +51,8 @@ BEGIN
 END $$;
 CREATE FUNCTION headers(list text) RETURNS int LANGUAGE sql AS $$ SELECT set_config('response.headers', list, true); SELECT 1 $$;
 CREATE FUNCTION wait(seconds float8) RETURNS int LANGUAGE sql SET statement_timeout = '3s' AS 'SELECT pg_sleep(seconds); SELECT 1';
+CREATE FUNCTION latin(word text) RETURNS text LANGUAGE sql AS $$ SELECT set_config('client_encoding', 'LATIN1', false); SELECT word $$;
+CREATE FUNCTION echo(word text) RETURNS text LANGUAGE sql STABLE AS 'SELECT word';
 CREATE FUNCTION forget() RETURNS int LANGUAGE plpgsql AS 'BEGIN DEALLOCATE ALL; RETURN 1; END';
 CREATE FUNCTION swap() RETURNS int LANGUAGE plpgsql AS $$
 BEGIN
@@ -87,6 +89,10 @@ INSERT INTO moods VALUES (1, 'good', 'good', 'good');
 CREATE TABLE shapes (id int PRIMARY KEY, a int, b int8, c text, d date, e int);
 INSERT INTO shapes VALUES (1, 2, 3, '4', '2020-01-01', 7);
 CREATE FUNCTION shape() RETURNS int LANGUAGE sql STABLE AS 'SELECT 5';
+CREATE TABLE watched (id int PRIMARY KEY, a int);
+INSERT INTO watched VALUES (1, 2);
+ALTER TABLE watched ENABLE ROW LEVEL SECURITY;
+CREATE POLICY all_rows ON watched USING (true);
 
 CREATE TABLE parents (id int PRIMARY KEY);
 CREATE TABLE children (id int PRIMARY KEY, parent_id int REFERENCES parents);
@@ -242,6 +248,15 @@ async fn values_are_never_taken_for_another_type() {
     let reply = row().await;
     assert_eq!(reply.body, r#"[{"id":1,"a":2,"b":3,"c":4,"d":8,"e":7}]"#, "{reply:?}");
     assert_eq!(street.get(ODD, "/api/rpc/shape").await.body, "5.5");
+    // Also where a policy makes it a transaction, whose end is sent with it.
+    let watched = async || street.get(ODD, "/api/watched").await;
+    assert_eq!(watched().await.body, r#"[{"id":1,"a":2}]"#);
+    superuser
+        .batch_execute("ALTER TABLE odd.watched ALTER a TYPE text USING 'two'")
+        .await
+        .unwrap();
+    let reply = watched().await;
+    assert_eq!(reply.body, r#"[{"id":1,"a":"two"}]"#, "{reply:?}");
     // Also of what a write returns, and in a transaction; it happens once.
     superuser
         .batch_execute("ALTER TABLE odd.things ALTER secret TYPE int USING 6")
@@ -349,6 +364,25 @@ async fn a_function_that_prepares_statements_stands_in_for_none() {
         }
         let reply = call(&street, "swap", &json!({})).await;
         assert_eq!((reply.status, &*reply.body), (200, "40"), "it did nothing: {reply:?}");
+    }
+}
+
+/// 1. A function has the session speak LATIN1. What is `Ã©` is sent as the bytes that are `é` in UTF-8.
+/// 2. Nobody is told that it is that, neither who asked for the function nor who comes next.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_function_that_changes_the_encoding_makes_no_answer_wrong() {
+    let street = street().await;
+    for _ in 0..2 {
+        let reply = call(&street, "latin", &json!({"word": "Ã©"})).await;
+        assert_eq!(reply.status, 503, "{reply:?}");
+        for word in ["Ã©", "é", "e"] {
+            let reply = call(&street, "echo", &json!({"word": word})).await;
+            assert_eq!(
+                (reply.status, &*reply.body),
+                (200, &*format!("\"{word}\"")),
+                "{reply:?}"
+            );
+        }
     }
 }
 

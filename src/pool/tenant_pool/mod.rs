@@ -309,6 +309,7 @@ impl TenantPool {
         tokio::pin!(look_around);
         loop {
             tokio::select! {
+                biased; // which of them is looked at first makes no difference but to simulations
                 found = &mut slot => return found,
                 () = self.returned.notified() => {}
                 () = &mut look_around => {
@@ -482,6 +483,11 @@ impl TenantPool {
             false => quiet >= ASLEEP,
         };
         spares.then_some((full, quiet))
+    }
+
+    #[cfg(test)]
+    pub(super) fn holder(&self) -> &Arc<Holder> {
+        &self.holder
     }
 
     /// Whether nothing would be lost with it. A request may get hold of it in this moment, by its tenant's weak reference:
