@@ -8,6 +8,7 @@ mod cancellation;
 mod schedule;
 mod server;
 mod statements;
+mod turns;
 
 use std::borrow::Cow;
 use std::cell::RefCell;

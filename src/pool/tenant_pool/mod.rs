@@ -42,6 +42,13 @@ const QUEUE_PER_CONNECTION: u32 = 16;
 /// The same for those that tenants share: there are many tenants.
 const QUEUE_PER_SHARED: u32 = 1024;
 
+/// Short calls of a tenant that are on their way at once: more would be answered no sooner, but everybody else's would stand
+/// in line behind them, in this process and in Postgres.
+pub(super) const SHORT_AT_ONCE: usize = 64;
+
+/// Those that may wait until it is their turn. They are short, so that they get on; each has a client's connection.
+pub(super) const SHORT_WAITING: u32 = 1024;
+
 /// A connection that was needed within this time is about to be needed again: it is not evicted, unless the tenant holds
 /// more than its share.
 const QUIET: Duration = Duration::from_millis(20);
@@ -93,6 +100,9 @@ pub struct TenantPool {
     spec: Spec,
     admission: Arc<Semaphore>,
     queued: AtomicU32,
+    /// Short calls may be on their way as long as there are permits.
+    turns: Semaphore,
+    waiting_turns: AtomicU32,
     holder: Arc<Holder>,
     /// Who opens a connection has its one permit.
     opening: Arc<Semaphore>,
@@ -136,6 +146,8 @@ impl TenantPool {
             // More than the whole budget could never run; fewer in line for it means less to hand over.
             admission: Arc::new(Semaphore::new(spec.pool_max.get().min(spec.cluster.budget()) as usize)),
             queued: AtomicU32::new(0),
+            turns: Semaphore::new(SHORT_AT_ONCE),
+            waiting_turns: AtomicU32::new(0),
             holder: Arc::new(Holder::new(spec.weight, spec.kept)),
             opening: Arc::new(Semaphore::new(1)),
             settings: Breaker::new(LONGEST_DELAY),
@@ -167,7 +179,7 @@ impl TenantPool {
         PoolState {
             held: self.holder.held(),
             idle: self.idle.state().idle_connections,
-            waiting: self.queued.load(Ordering::Relaxed),
+            waiting: self.queued.load(Ordering::Relaxed) + self.waiting_turns.load(Ordering::Relaxed),
         }
     }
 

@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use tokio::time::Instant;
+use tokio::sync::SemaphorePermit;
+use tokio::time::{Instant, timeout};
 
-use super::{Queued, TenantPool};
+use super::{Queued, SHORT_WAITING, TenantPool};
 use crate::pool::Pools;
 use crate::pool::call::{Access, Call, Done, Rows, Wish};
 use crate::pool::error::Error;
@@ -146,6 +147,10 @@ impl TenantPool {
         waited: &impl Fn(Duration),
     ) -> Result<(Done, R), Unrun> {
         let asked = Instant::now();
+        let _turn = match self.turns.try_acquire() {
+            Ok(turn) => turn,
+            Err(_) => Box::pin(self.turn()).await?,
+        };
         let seat = self.seat(pools, call, cost).await?;
         waited(asked.elapsed());
         let is_long = || {
@@ -163,6 +168,17 @@ impl TenantPool {
             return Err(Unrun::Moved);
         }
         Ok((done, rows))
+    }
+
+    /// Waits until fewer short calls of the tenant are on their way. First come, first served.
+    async fn turn(&self) -> Result<SemaphorePermit<'_>, Error> {
+        let Some(_waiting) = Queued::join(&self.waiting_turns, SHORT_WAITING) else {
+            return Err(self.full());
+        };
+        match timeout(self.spec.checkout_timeout, self.turns.acquire()).await {
+            Ok(turn) => turn.map_err(|_| Error::Draining),
+            Err(_) => Err(self.full()),
+        }
     }
 
     async fn run_alone<R: Rows>(

@@ -1,0 +1,73 @@
+//! Who waits for whom within a tenant.
+
+use futures_util::future::join_all;
+use tokio::runtime;
+
+use super::server::Fate;
+use super::*;
+use crate::pool::tenant_pool::{SHORT_AT_ONCE, SHORT_WAITING};
+
+/// Far more short reads at once than are let through: each has its turn, in a line that has an end.
+#[test]
+fn short_reads_of_a_tenant_take_turns_and_the_line_has_an_end() {
+    let plan = Plan {
+        seed: 1,
+        budget: 4,
+        shares: false,
+        tenants: vec![TenantPlan {
+            pool_max: NonZeroU32::new(4).unwrap(),
+            weight: NonZeroU32::MIN,
+            kept: 0,
+        }],
+        latency: Duration::from_millis(1),
+    };
+    let runtime = runtime::Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let world = World::new(&plan);
+        let pool = world.pool(0);
+        let read = async || {
+            let asked = Asked::new(
+                0,
+                world.next_request(),
+                "read a",
+                Duration::from_micros(50),
+                2,
+                Fate::Good,
+            );
+            let call = Call {
+                statement: asked.step(),
+                access: Access::Read { settings: &[] },
+            };
+            let ran = pool.run(&world.pools, &call, || asked.rows(Takes::All), |_| {}).await;
+            let (done, taken) = ran?;
+            asked.check(&done, &taken).unwrap();
+            Ok::<_, Error>(())
+        };
+        // It has to be known that they are short.
+        read().await.unwrap();
+        let line = SHORT_WAITING as usize;
+        let too_many = 12;
+        let most_waiting = async {
+            // All have asked.
+            tokio::task::yield_now().await;
+            pool.state().waiting
+        };
+        let reads = join_all((0..SHORT_AT_ONCE + line + too_many).map(|_| read()));
+        let (answers, waiting) = tokio::join!(reads, most_waiting);
+        assert!(waiting as usize >= line, "{waiting} wait");
+        let refused: Vec<_> = answers.into_iter().filter_map(Result::err).collect();
+        assert_eq!(refused.len(), too_many, "{refused:?}");
+        for error in refused {
+            assert!(matches!(error, Error::TenantQueueFull { .. }), "{error:?}");
+        }
+        assert_eq!(pool.state().waiting, 0);
+        drop(pool);
+        world.end().await;
+        let violations = world.server.violations();
+        assert!(violations.is_empty(), "{violations:#?}");
+    });
+}
