@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 use std::time::Duration;
 
 use super::lease::Lease;
-use super::lock;
+use super::{cores, lock};
 
 /// A statement that takes longer, by what was learned of it, is not for a lane.
 const SHORT: Duration = Duration::from_millis(5);
@@ -23,9 +23,11 @@ pub(super) const BUSY: Duration = Duration::from_micros(250);
 /// Work on a lane beside which a request rather waits for another connection: what opening one costs.
 pub(super) const FULL: Duration = Duration::from_millis(2);
 
-/// Lanes that one tenant spreads to while each could take more. More backends are slower, not faster, as long as they
-/// wait for the same cores.
-const SPREAD: usize = 4;
+/// Lanes that one tenant spreads to while each could take more: one for each core. More backends are slower, not faster, as
+/// long as they wait for the same cores.
+fn spread() -> usize {
+    cores()
+}
 
 /// While requests of the tenant wait for a connection of their own, a lane that is so old takes no more: none goes on for
 /// ever.
@@ -99,7 +101,7 @@ impl Lanes {
     /// Whether there are as many as need be.
     pub(super) fn are_spread(&self) -> bool {
         let open = lock(&self.open);
-        open.iter().filter(|lane| lane.strong_count() > 0).count() >= SPREAD
+        open.iter().filter(|lane| lane.strong_count() > 0).count() >= spread()
     }
 }
 

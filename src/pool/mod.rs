@@ -42,7 +42,9 @@ pub use stream::{Begun, Running};
 pub use tenant_pool::{PoolState, Spec, TenantPool};
 pub use tls::{Tls, TlsError};
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::num::NonZero;
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
+use std::thread;
 use std::time::Duration;
 
 use dashmap::{DashMap, Entry};
@@ -213,6 +215,13 @@ impl Pools {
             false
         });
     }
+}
+
+/// The cores there are to work with: this machine's, whose like Postgres is taken to have. Two at least, so that one always works
+/// while another waits.
+fn cores() -> usize {
+    static CORES: LazyLock<usize> = LazyLock::new(|| thread::available_parallelism().map_or(1, NonZero::get));
+    (*CORES).max(2)
 }
 
 /// What is left behind by a panic is not worse than what any error leaves.

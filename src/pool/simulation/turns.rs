@@ -5,7 +5,7 @@ use tokio::runtime;
 
 use super::server::Fate;
 use super::*;
-use crate::pool::tenant_pool::{SHORT_AT_ONCE, SHORT_WAITING};
+use crate::pool::tenant_pool::{SHORT_WAITING, short_at_once};
 
 /// Far more short reads at once than are let through: each has its turn, in a line that has an end.
 #[test]
@@ -56,7 +56,7 @@ fn short_reads_of_a_tenant_take_turns_and_the_line_has_an_end() {
             tokio::task::yield_now().await;
             pool.state().waiting
         };
-        let reads = join_all((0..SHORT_AT_ONCE + line + too_many).map(|_| read()));
+        let reads = join_all((0..short_at_once() + line + too_many).map(|_| read()));
         let (answers, waiting) = tokio::join!(reads, most_waiting);
         assert!(waiting as usize >= line, "{waiting} wait");
         let refused: Vec<_> = answers.into_iter().filter_map(Result::err).collect();

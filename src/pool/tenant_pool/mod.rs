@@ -27,7 +27,7 @@ use super::lane::{Costs, Lanes, SPAN};
 use super::lease::{Holds, Lease};
 use super::session::Session;
 use super::shared::Identity;
-use super::{LOOK_AROUND, Pools, chance};
+use super::{LOOK_AROUND, Pools, chance, cores};
 
 /// A connection is not kept for ever: server memory grows with the catalog entries it has touched.
 /// Each ends up to a tenth earlier, by chance, so that those opened together do not end together.
@@ -42,9 +42,9 @@ const QUEUE_PER_CONNECTION: u32 = 16;
 /// The same for those that tenants share: there are many tenants.
 const QUEUE_PER_SHARED: u32 = 1024;
 
-/// Short calls of a tenant that are on their way at once: more would be answered no sooner, but everybody else's would stand
-/// in line behind them, in this process and in Postgres.
-pub(super) const SHORT_AT_ONCE: usize = 64;
+/// Short calls of a tenant that are on their way at once, for each core: more would be answered no sooner, but everybody
+/// else's would stand in line behind them, in this process and in Postgres.
+const SHORT_PER_CORE: usize = 32;
 
 /// Those that may wait until it is their turn. They are short, so that they get on; each has a client's connection.
 pub(super) const SHORT_WAITING: u32 = 1024;
@@ -146,7 +146,7 @@ impl TenantPool {
             // More than the whole budget could never run; fewer in line for it means less to hand over.
             admission: Arc::new(Semaphore::new(spec.pool_max.get().min(spec.cluster.budget()) as usize)),
             queued: AtomicU32::new(0),
-            turns: Semaphore::new(SHORT_AT_ONCE),
+            turns: Semaphore::new(short_at_once()),
             waiting_turns: AtomicU32::new(0),
             holder: Arc::new(Holder::new(spec.weight, spec.kept)),
             opening: Arc::new(Semaphore::new(1)),
@@ -516,6 +516,11 @@ impl fmt::Debug for TenantPool {
             .field("state", &self.state())
             .finish_non_exhaustive()
     }
+}
+
+/// Short calls of a tenant that are on their way at once.
+pub(super) fn short_at_once() -> usize {
+    SHORT_PER_CORE * cores()
 }
 
 fn lifetime(chance: f64) -> Duration {
