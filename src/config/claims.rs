@@ -206,7 +206,7 @@ fn keeping(file: &TenantFile) -> impl Iterator<Item = (&Draft, &Tenant)> {
 }
 
 /// The tenants of good files that would keep more of their cluster's budget than the others leave. One connection at least
-/// is for all.
+/// is for all, and one more for the reads that tenants share.
 fn overdrawn(files: &[TenantFile], live: &Live, clusters: &BTreeMap<ClusterId, Cluster>) -> Vec<(usize, Error)> {
     let mut kept_of: HashMap<&ClusterId, u32> = HashMap::new();
     for tenant in kept(files, live) {
@@ -231,13 +231,17 @@ fn overdrawn(files: &[TenantFile], live: &Live, clusters: &BTreeMap<ClusterId, C
             let (budget, own, wanted) = (cluster.budget, own(tenant), tenant.limits.pool_min);
             let all = kept_of.entry(&tenant.cluster).or_default();
             let others = *all - own;
-            let most = (budget.get() - 1).saturating_sub(others);
+            let (left, for_all) = match cluster.shared_reads {
+                true => (2, "two must be left, for all and for shared reads"),
+                false => (1, "one must be left for all"),
+            };
+            let most = budget.get().saturating_sub(left + others);
             if wanted <= most.max(own) {
                 *all += wanted - own;
             } else if let Some(source) = &file.source {
                 let message = format!(
                     "pool_min = {wanted} is too much: other tenants keep {others} of the {budget} connections of cluster \
-                     `{}`, and one must be left for all: write at most {most}, or a higher budget there",
+                     `{}`, and {for_all}: write at most {most}, or a higher budget there",
                     tenant.cluster
                 );
                 overdrawn.push((index, source.error(draft.pool_min_offset, message)));

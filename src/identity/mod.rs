@@ -4,6 +4,7 @@
 //! because a public key taken for a secret is the classic confusion of key types; and `none` is no signature at all.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -54,11 +55,12 @@ impl Claims {
         if self.stated.as_deref() == Some(role) {
             return Cow::Borrowed(&self.json);
         }
-        let claims: Result<std::collections::BTreeMap<&str, &RawValue>, _> = serde_json::from_str(&self.json);
+        // Names are read, not borrowed: one with an escape in it cannot be.
+        let claims: Result<BTreeMap<String, &RawValue>, _> = serde_json::from_str(&self.json);
         let (Ok(mut claims), Ok(role)) = (claims, serde_json::value::to_raw_value(role)) else {
             return Cow::Borrowed(&self.json);
         };
-        claims.insert("role", &role);
+        claims.insert("role".to_owned(), &role);
         serde_json::to_string(&claims).map_or(Cow::Borrowed(&self.json), Cow::Owned)
     }
 }
@@ -331,6 +333,19 @@ mod tests {
             let claims = verify(Some(&token(header, json, algorithm)), &own(), &acme(), NOW);
             let claims = claims.unwrap().unwrap();
             assert_eq!((claims.role, &*claims.json), (None, json));
+        }
+    }
+
+    /// Also where a name of the payload is written with an escape.
+    #[test]
+    fn the_role_that_acts_is_in_the_claims() {
+        for (json, expected) in [
+            (r#"{"a":1}"#, r#"{"a":1,"role":"web"}"#),
+            (r#"{"role":"web", "a":1}"#, r#"{"role":"web", "a":1}"#),
+            (r#"{"\u00e9":1.10,"role":"boss"}"#, r#"{"role":"web","é":1.10}"#),
+        ] {
+            let claims = payload(json, &own()).unwrap();
+            assert_eq!(claims.with_role("web"), expected);
         }
     }
 

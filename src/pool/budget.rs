@@ -357,7 +357,12 @@ impl Rest {
 impl State {
     /// Whether there is a free slot that is promised to no other.
     fn has_one_for(&self, holder: &Holder) -> bool {
-        let others = if holder.owed() > 0 { 0 } else { self.owed };
+        // Of a limit that has shrunk below what is promised, one is for all still.
+        let others = if holder.owed() > 0 {
+            0
+        } else {
+            self.owed.min(self.limit - 1)
+        };
         self.taken.saturating_add(others) < self.limit
     }
 
@@ -692,6 +697,23 @@ mod tests {
         budget.withdraw(&keeps);
         budget.withdraw(&keeps);
         assert!(waiting.iter_mut().all(|slot| slot.now_or_never().is_some()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_budget_that_shrinks_below_what_is_promised_has_one_for_all() {
+        let budget = Budget::new(6);
+        let keeps = keeper(1, 5);
+        let [hot, light] = &holders();
+        budget.promise(&keeps);
+        let first = now(&budget, hot);
+        for _ in 0..6 {
+            budget.shrink();
+        }
+        drop(first);
+        let of_light = now(&budget, light);
+        let waiting = waits(&budget, hot);
+        drop(of_light);
+        assert!(waiting.now_or_never().flatten().is_some());
     }
 
     /// A share is of what is left beside the promises, or else who waits for it would wait for ever.

@@ -896,6 +896,24 @@ fn a_pool_min_beyond_the_pool_max_is_refused_where_it_stands() {
     assert_eq!(project.report(), [expected]);
 }
 
+/// The connections that tenants share are of the budget, too.
+#[test]
+fn where_reads_are_shared_tenants_can_keep_one_connection_less() {
+    let project = Project::new();
+    project.write(
+        "config/rowhouse.toml",
+        "[clusters.main]\nurl = \"postgres://edge@db0/app\"\nbudget = 10\nshared_reads = true\n",
+    );
+    let tenant = |least: u32| format!("[tenants.a]\nhosts = [\"a.example.com\"]\npool_max = 9\npool_min = {least}\n");
+    project.tenant("a", tenant(8));
+    assert_eq!(project.report(), Vec::<String>::new());
+    project.tenant("a", tenant(9));
+    let expected = "config/tenants/a.toml:4:12: pool_min = 9 is too much: other tenants keep 0 of the 10 connections of \
+                    cluster `main`, and two must be left, for all and for shared reads: write at most 8, or a higher budget \
+                    there";
+    assert_eq!(project.report(), [expected]);
+}
+
 #[test]
 fn tenants_cannot_keep_the_whole_budget() {
     let tenant = |id: &str, keys: &str| format!("[tenants.{id}]\nhosts = [\"{id}.example.com\"]\n{keys}\n");

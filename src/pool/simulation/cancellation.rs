@@ -5,7 +5,6 @@ use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use tokio::runtime;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
@@ -65,12 +64,7 @@ fn is_dropped_after(
     ready: &impl AsyncFn(&Arc<World>, &mut Others),
     call: &impl AsyncFn(&Arc<World>, u64),
 ) -> bool {
-    let runtime = runtime::Builder::new_current_thread()
-        .enable_time()
-        .start_paused(true)
-        .build()
-        .unwrap();
-    runtime.block_on(async {
+    on_paused_clock(async {
         let world = World::new(plan);
         world.pool(0);
         let mut others = Others::new();

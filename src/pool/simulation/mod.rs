@@ -20,6 +20,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::io::DuplexStream;
+use tokio::runtime;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -48,6 +49,13 @@ pub(super) fn chance() -> Option<f64> {
     PLAYED.with_borrow(|server| server.as_ref().map(|server| server.chance()))
 }
 
+/// Runs it on one thread, and on a clock that passes by itself.
+fn on_paused_clock<F: Future>(future: F) -> F::Output {
+    let mut builder = runtime::Builder::new_current_thread();
+    let runtime = builder.enable_time().start_paused(true).build().unwrap();
+    runtime.block_on(future)
+}
+
 /// What a world is made of.
 #[derive(Clone, Debug)]
 struct Plan {
@@ -58,6 +66,24 @@ struct Plan {
     tenants: Vec<TenantPlan>,
     /// The longest that a backend takes to come up, and to end.
     latency: Duration,
+}
+
+impl Plan {
+    /// A tenant that may have the whole budget.
+    fn of_one(budget: u32) -> Self {
+        let tenant = TenantPlan {
+            pool_max: NonZeroU32::new(budget).unwrap(),
+            weight: NonZeroU32::MIN,
+            kept: 0,
+        };
+        Self {
+            seed: 1,
+            budget,
+            shares: false,
+            tenants: vec![tenant],
+            latency: Duration::from_millis(1),
+        }
+    }
 }
 
 #[derive(Clone, Debug)]

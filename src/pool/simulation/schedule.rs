@@ -7,7 +7,6 @@ use std::panic::resume_unwind;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner};
-use tokio::runtime;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_postgres::error::SqlState;
@@ -259,12 +258,7 @@ impl Schedule {
 
     /// What has gone on, and what should not have.
     fn run(&self) -> (Vec<String>, Vec<String>) {
-        let runtime = runtime::Builder::new_current_thread()
-            .enable_time()
-            .start_paused(true)
-            .build()
-            .unwrap();
-        runtime.block_on(async {
+        on_paused_clock(async {
             let world = World::new(&self.plan);
             let mut clients = JoinSet::new();
             clients.spawn(watch(Arc::clone(&world), self.perils()));

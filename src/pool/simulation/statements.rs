@@ -1,7 +1,5 @@
 //! What is prepared, and gone.
 
-use tokio::runtime;
-
 use super::server::Fate;
 use super::*;
 
@@ -10,24 +8,9 @@ use super::*;
 /// 3. It is asked for again, in a transaction whose end is sent with it: what ends that is not taken for its own end.
 #[test]
 fn a_statement_that_is_gone_is_prepared_anew_and_runs_once() {
-    let plan = Plan {
-        seed: 1,
-        budget: 1,
-        shares: false,
-        tenants: vec![TenantPlan {
-            pool_max: NonZeroU32::MIN,
-            weight: NonZeroU32::MIN,
-            kept: 0,
-        }],
-        latency: Duration::from_millis(1),
-    };
-    let runtime = runtime::Builder::new_current_thread()
-        .enable_time()
-        .start_paused(true)
-        .build()
-        .unwrap();
+    let plan = Plan::of_one(1);
     let time = Duration::from_micros(100);
-    runtime.block_on(async {
+    on_paused_clock(async {
         let world = World::new(&plan);
         for access in [
             Access::Read { settings: &[] },

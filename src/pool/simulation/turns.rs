@@ -1,7 +1,6 @@
 //! Who waits for whom within a tenant.
 
 use futures_util::future::join_all;
-use tokio::runtime;
 
 use super::server::Fate;
 use super::*;
@@ -10,23 +9,8 @@ use crate::pool::tenant_pool::{SHORT_WAITING, short_at_once};
 /// Far more short reads at once than are let through: each has its turn, in a line that has an end.
 #[test]
 fn short_reads_of_a_tenant_take_turns_and_the_line_has_an_end() {
-    let plan = Plan {
-        seed: 1,
-        budget: 4,
-        shares: false,
-        tenants: vec![TenantPlan {
-            pool_max: NonZeroU32::new(4).unwrap(),
-            weight: NonZeroU32::MIN,
-            kept: 0,
-        }],
-        latency: Duration::from_millis(1),
-    };
-    let runtime = runtime::Builder::new_current_thread()
-        .enable_time()
-        .start_paused(true)
-        .build()
-        .unwrap();
-    runtime.block_on(async {
+    let plan = Plan::of_one(4);
+    on_paused_clock(async {
         let world = World::new(&plan);
         let pool = world.pool(0);
         let read = async || {

@@ -210,8 +210,12 @@ impl TenantPool {
         Ok(Begun::Whole(done, rows))
     }
 
-    /// The shared connections, and who they become.
+    /// The shared connections, and who they become. Who has slots of its own at any time shares none: for those it would have
+    /// to wait as all do.
     fn shared(&self, pools: &Pools) -> Option<(Arc<Self>, Guise<'_>)> {
+        if self.holder.is_promised() {
+            return None;
+        }
         let guise = Guise {
             identity: self.spec.shared.as_ref()?,
             number: self.number,
