@@ -73,7 +73,7 @@ pub struct Spec {
     pub pool_max: NonZeroU32,
     /// As how many tenants it counts where slots are short.
     pub weight: NonZeroU32,
-    /// Slots that no other tenant takes from it, and once it is to [`keep`](TenantPool::keep) them, none has.
+    /// Slots that no other tenant takes from it, and once they are promised to it, none has.
     pub kept: u32,
     /// The longest wait for the tenant's turn and for a slot. Opening a connection may take 5 s more.
     pub checkout_timeout: Duration,
