@@ -176,4 +176,17 @@ mod tests {
         }
         assert_eq!(user_role(&"cliente".parse().unwrap()).as_str(), "rowhouse_cliente_user");
     }
+
+    #[test]
+    fn requests_run_as_two_of_a_tenants_roles_and_no_others() {
+        let [id, other]: [TenantId; 2] = ["a", "a_b"].map(|id| id.parse().unwrap());
+        for role in [anonymous_role(&id), user_role(&id)] {
+            assert!(is_request_role(&id, role.as_str()));
+            assert!(!is_request_role(&other, role.as_str()));
+        }
+        for role in [owner_role(&id), login_role(&id), user_role(&other)] {
+            assert!(!is_request_role(&id, role.as_str()));
+        }
+        assert!(!is_request_role(&id, "a_user"));
+    }
 }

@@ -23,12 +23,6 @@ pub(super) const BUSY: Duration = Duration::from_micros(250);
 /// Work on a lane beside which a request rather waits for another connection: what opening one costs.
 pub(super) const FULL: Duration = Duration::from_millis(2);
 
-/// Lanes that one tenant spreads to while each could take more: one for each core. More backends are slower, not faster, as
-/// long as they wait for the same cores.
-fn spread() -> usize {
-    cores()
-}
-
 /// While requests of the tenant wait for a connection of their own, a lane that is so old takes no more: none goes on for
 /// ever.
 pub(super) const SPAN: Duration = Duration::from_millis(20);
@@ -98,10 +92,11 @@ impl Lanes {
         lock(&self.open).iter().all(|lane| lane.strong_count() == 0)
     }
 
-    /// Whether there are as many as need be.
+    /// Whether there are as many as need be while each could take more: one for each core. More backends are slower, not faster,
+    /// as long as they wait for the same cores.
     pub(super) fn are_spread(&self) -> bool {
         let open = lock(&self.open);
-        open.iter().filter(|lane| lane.strong_count() > 0).count() >= spread()
+        open.iter().filter(|lane| lane.strong_count() > 0).count() >= cores()
     }
 }
 

@@ -74,14 +74,14 @@ impl Service {
     ) -> Result<Response<Body>, Error> {
         serving(tenant)?;
         let dialect = &tenant.config().dialect;
-        let parts = asking.head;
-        let (schema, profile) = schema(tenant, parts)?;
+        let head = asking.head;
+        let (schema, profile) = schema(tenant, head)?;
         let timings = Timings::new(dialect.server_timing);
         let started = timings.begin();
-        let caller = self.caller(tenant, &parts.headers)?;
+        let caller = self.caller(tenant, &head.headers)?;
         timings.add(Phase::Jwt, started);
         // The body is read before a connection is asked for: a slow client holds none.
-        let body = match parts.method {
+        let body = match head.method {
             Method::POST | Method::PUT | Method::PATCH => Box::pin(self.body(body)).await?,
             _ => Bytes::new(),
         };
@@ -94,11 +94,10 @@ impl Service {
             caller,
             schema,
             profile,
-            preferences: Preferences::parse(texts(&parts.headers, &PREFER), decides),
-            asking,
-            accepts: MediaType::accepted(texts(&parts.headers, &ACCEPT)),
+            preferences: Preferences::parse(texts(&head.headers, &PREFER), decides),
+            request: asking,
+            accepts: MediaType::accepted(texts(&head.headers, &ACCEPT)),
             structure: tenant.structure(schema, &self.pools, &self.catalogs).await?,
-            parts,
             timings,
         };
         let mut answer = self.target(&asked, target, &body).await;
@@ -129,7 +128,7 @@ impl Service {
 
     /// `/api/{relation}`.
     async fn relation(&self, asked: &Asked<'_>, name: &str, body: &[u8]) -> Result<Response<Body>, Error> {
-        let method = &asked.parts.method;
+        let method = &asked.request.head.method;
         let context = asked.context();
         if method == Method::OPTIONS {
             return Ok(response::options(
@@ -146,7 +145,7 @@ impl Service {
             });
         }
         let started = asked.timings.begin();
-        let mut query = Query::parse(asked.parts.uri.query().unwrap_or_default(), Purpose::Relation)?;
+        let mut query = Query::parse(asked.request.head.uri.query().unwrap_or_default(), Purpose::Relation)?;
         asked.timings.add(Phase::Parse, started);
         if reads {
             asked.range(&mut query)?;
@@ -190,7 +189,10 @@ impl Service {
             action: if explains { Action::Explained } else { Action::Read },
             offset,
             applied: asked.preferences.applied(Honoured::default()),
-            content_location: Some(query::location(name, asked.parts.uri.query().unwrap_or_default())),
+            content_location: Some(query::location(
+                name,
+                asked.request.head.uri.query().unwrap_or_default(),
+            )),
             ..asked.data(&plan, &media, &outcome)
         };
         asked.respond(data, outcome)
@@ -207,7 +209,7 @@ impl Service {
     ) -> Result<Response<Body>, Error> {
         let preferences = &asked.preferences;
         let defaults = preferences.missing == Some(Missing::Default);
-        let (write, mut action) = match asked.parts.method {
+        let (write, mut action) = match asked.request.head.method {
             Method::POST => {
                 let resolution = preferences.resolution;
                 (Write::Insert { resolution, defaults }, Action::Inserted)
@@ -283,7 +285,7 @@ impl Service {
 
     /// `/api/rpc/{function}`.
     async fn function(&self, asked: &Asked<'_>, name: &str, body: &[u8]) -> Result<Response<Body>, Error> {
-        let method = &asked.parts.method;
+        let method = &asked.request.head.method;
         let posts = *method == Method::POST;
         if !posts && ![Method::GET, Method::HEAD, Method::OPTIONS].contains(method) {
             return Err(Error::CallMethod(method.clone()));
@@ -291,7 +293,7 @@ impl Service {
         let context = asked.context();
         let purpose = if posts { Purpose::Relation } else { Purpose::Call };
         let started = asked.timings.begin();
-        let mut query = Query::parse(asked.parts.uri.query().unwrap_or_default(), purpose)?;
+        let mut query = Query::parse(asked.request.head.uri.query().unwrap_or_default(), purpose)?;
         asked.timings.add(Phase::Parse, started);
         if !posts {
             asked.range(&mut query)?;

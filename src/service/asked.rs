@@ -27,7 +27,6 @@ const CONTENT_PROFILE: HeaderName = HeaderName::from_static("content-profile");
 /// All that is known of a request before its plan.
 pub(super) struct Asked<'a> {
     pub(super) tenant: &'a Arc<Tenant>,
-    pub(super) parts: &'a request::Parts,
     pub(super) caller: Caller,
     /// The number of the schema, and its name if there are several.
     pub(super) schema: usize,
@@ -36,7 +35,7 @@ pub(super) struct Asked<'a> {
     pub(super) accepts: Vec<MediaType>,
     pub(super) structure: Arc<Structure>,
     pub(super) timings: Timings,
-    pub(super) asking: Asking<'a>,
+    pub(super) request: Asking<'a>,
 }
 
 impl<'a> Asked<'a> {
@@ -63,7 +62,7 @@ impl<'a> Asked<'a> {
 
     /// The media type of the body, and its name as it was sent.
     pub(super) fn content_type(&self) -> (MediaType, String) {
-        match self.parts.headers.get(CONTENT_TYPE) {
+        match self.request.head.headers.get(CONTENT_TYPE) {
             Some(given) => {
                 let given = String::from_utf8_lossy(given.as_bytes()).into_owned();
                 let media = MediaType::parse(&given);
@@ -83,10 +82,11 @@ impl<'a> Asked<'a> {
 
     /// Joins the `Range` header with `limit` and `offset`: what both of them hold.
     pub(super) fn range(&self, query: &mut Query) -> Result<(), Error> {
-        if self.parts.method != Method::GET {
+        if self.request.head.method != Method::GET {
             return Ok(());
         }
-        let header = self.parts.headers.get(RANGE).and_then(|value| value.to_str().ok());
+        let header = self.request.head.headers.get(RANGE);
+        let header = header.and_then(|value| value.to_str().ok());
         let Some((first, last)) = header.and_then(|text| text.split_once('-')) else {
             return Ok(());
         };
@@ -210,7 +210,7 @@ impl<'a> Asked<'a> {
 
     pub(super) fn respond(&self, mut data: Data<'_>, outcome: Outcome) -> Result<Response<Body>, Error> {
         let started = self.timings.begin();
-        if self.parts.method == Method::HEAD {
+        if self.request.head.method == Method::HEAD {
             data.body = data.body.map(|_| Bytes::new());
         }
         let mut response = data.into_response();
@@ -229,7 +229,7 @@ impl<'a> Asked<'a> {
             structure: &self.structure,
             caller: &self.caller,
             schema: self.schema,
-            head: self.parts,
+            head: self.request.head,
             timezone: self.preferences.timezone.as_deref(),
         }
     }

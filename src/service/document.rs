@@ -25,7 +25,7 @@ use super::timing::Phase;
 impl Service {
     /// `/api/`: the document that describes the API.
     pub(super) async fn root(&self, asked: &Asked<'_>) -> Result<Response<Body>, Error> {
-        let method = &asked.parts.method;
+        let method = &asked.request.head.method;
         if *method == Method::OPTIONS {
             return Ok(response::options("OPTIONS,GET,HEAD", &asked.dialect().cors_origins));
         }
@@ -152,16 +152,16 @@ fn address(asked: &Asked<'_>) -> (String, String, String) {
     let url = asked.dialect().openapi_url.as_deref();
     let url = url.and_then(|url| url.parse::<Uri>().ok());
     let Some((url, authority)) = url.as_ref().and_then(|url| Some((url, url.authority()?))) else {
-        let parts = asked.parts;
+        let parts = asked.request.head;
         let host = parts.headers.get(HOST).and_then(|host| host.to_str().ok());
         let host = parts.uri.authority().map(|authority| authority.as_str()).or(host);
         return (
-            asked.asking.scheme.to_owned(),
+            asked.request.scheme.to_owned(),
             host.unwrap_or_default().to_owned(),
             "/api/".to_owned(),
         );
     };
-    let scheme = url.scheme_str().unwrap_or(asked.asking.scheme);
+    let scheme = url.scheme_str().unwrap_or(asked.request.scheme);
     let port = if scheme == "https" { 443 } else { 80 };
     let host = match authority.port() {
         Some(_) => authority.to_string(),

@@ -100,7 +100,7 @@ impl Answer for Service {
             asking.log(&error);
             Problem::from(&error).into_response(true)
         });
-        if let Ok(id) = HeaderValue::from_str(id.as_str()) {
+        if let Ok(id) = HeaderValue::from_bytes(&id.0) {
             response.headers_mut().insert(REQUEST_ID, id);
         }
         // A streamed answer is counted when it is complete.

@@ -179,7 +179,7 @@ impl Service {
             // It may say something of the response whatever is read.
             && dialect.pre_request.is_none()
             // Of a version without chunks nobody could tell an answer that broke off from a whole one.
-            && asked.parts.version >= Version::HTTP_11;
+            && asked.request.head.version >= Version::HTTP_11;
         let collector = || {
             let collector = Collector::new(plan, csv, MAX_RESPONSE, checks);
             Box::new(if streams { collector.streaming() } else { collector })
@@ -194,12 +194,11 @@ impl Service {
                 let streaming = Streaming {
                     tenant: Arc::clone(asked.tenant),
                     metrics: Arc::clone(&self.metrics),
-                    began: asked.asking.began,
-                    span: asked.asking.span(),
+                    began: asked.request.began,
                     tells,
                 };
                 return Ok(Outcome {
-                    streamed: Some(self.streams.begin(streaming, first, running)),
+                    streamed: Some(self.streams.begin(asked.request.span(), streaming, first, running)),
                     ..Outcome::default()
                 });
             }

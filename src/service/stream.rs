@@ -52,8 +52,6 @@ pub(super) struct Streaming {
     pub(super) tenant: Arc<Tenant>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) began: Instant,
-    /// Whose log lines are the request's.
-    pub(super) span: Span,
     /// Whether code of the tenant's runs, which may want to say something of the response.
     pub(super) tells: bool,
 }
@@ -68,11 +66,16 @@ impl Streams {
         }
     }
 
-    /// The body of an answer that begins with `first` and goes on with what is `running`.
-    pub(super) fn begin(&self, streaming: Streaming, first: Vec<u8>, running: Box<Running<Box<Collector>>>) -> Body {
+    /// The body of an answer that begins with `first` and goes on with what is `running`. What is logged of it is in `span`.
+    pub(super) fn begin(
+        &self,
+        span: Span,
+        streaming: Streaming,
+        first: Vec<u8>,
+        running: Box<Running<Box<Collector>>>,
+    ) -> Body {
         let (feed, body) = Body::in_pieces();
         let room = Room::new(Arc::clone(&self.shared));
-        let span = streaming.span.clone();
         let task = streaming.run(feed, room, first, running);
         self.tasks.spawn(task.instrument(span));
         body

@@ -13,14 +13,12 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use rowhouse::edge::Edge;
-use rowhouse::embedded;
-use rowhouse::embedded::Postgres;
 use rowhouse::migrate;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::support::{Reply, TempDir, make_edge_login, over_address, over_url, template, until};
+use crate::support::{Reply, TempDir, over_address, over_url, server_beside_the_edge, until};
 
 /// What a server does that means no good.
 #[derive(Clone, Copy, Debug)]
@@ -253,11 +251,7 @@ impl Drop for Program {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_malicious_server_costs_its_own_tenants_alone() {
     let dir = TempDir::new();
-    let mut options = embedded::Options::new(dir.path().join("pg"));
-    options.durable = false;
-    options.template = Some(template());
-    let postgres = Postgres::start(options).unwrap();
-    make_edge_login(&postgres).await;
+    let postgres = server_beside_the_edge(&dir).await;
     let mut clusters = String::from("[defaults]\nstatement_timeout = \"1s\"\n");
     let mut tenants = String::new();
     for malice in ALL {

@@ -20,15 +20,13 @@ use http_body_util::{BodyExt, Empty};
 use hyper::client::conn::http2::{SendRequest, handshake};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rowhouse::edge::Edge;
-use rowhouse::embedded;
-use rowhouse::embedded::Postgres;
 use rowhouse::migrate;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
 use tokio::net::{TcpStream, UnixListener, UnixStream};
 use tokio::time::{Instant, sleep};
 use tokio_postgres::Client;
 
-use crate::support::{Street, TempDir, connect, make_edge_login, over_url, raw, template, until};
+use crate::support::{Street, TempDir, connect, over_url, raw, server_beside_the_edge, until};
 
 /// The backends of the edge by who they have logged in as: what they call themselves is theirs to say. The one that listens
 /// to notifications, which is beside the budget, is known before any tenant's SQL has run.
@@ -333,11 +331,7 @@ async fn pass_on(mut client: UnixStream, to: &Path, cancels: &AtomicU32) -> io::
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_cancel_that_comes_late_hits_nobody_else() {
     let dir = TempDir::new();
-    let mut options = embedded::Options::new(dir.path().join("pg"));
-    options.durable = false;
-    options.template = Some(template());
-    let postgres = Postgres::start(options).unwrap();
-    make_edge_login(&postgres).await;
+    let postgres = server_beside_the_edge(&dir).await;
     let socket = postgres.socket_dir().join(format!(".s.PGSQL.{}", postgres.port()));
     let relay = SlowCancels::start(&socket);
     let options = over_url(dir.path(), &postgres, migrate::EDGE_LOGIN, "[defaults]\npool_max = 4");

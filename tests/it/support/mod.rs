@@ -129,6 +129,16 @@ pub async fn make_edge_login(postgres: &Postgres) {
     migrate::bootstrap_embedded_database(&superuser).await.unwrap();
 }
 
+/// A server that is none of the edge's, with the edge's login and database.
+pub async fn server_beside_the_edge(dir: &TempDir) -> Postgres {
+    let mut options = embedded::Options::new(dir.path().join("pg"));
+    options.durable = false;
+    options.template = Some(template());
+    let postgres = Postgres::start(options).unwrap();
+    make_edge_login(&postgres).await;
+    postgres
+}
+
 /// An edge that knows its server by a URL only, with `user` (or `user:password`) in it and `more` keys of the cluster.
 /// It has two tenants, cliente and cliente2.
 pub fn over_url(dir: &Path, postgres: &Postgres, user: &str, more: &str) -> Options {
