@@ -172,7 +172,7 @@ fn catalog(criterion: &mut Criterion) {
     let tenant = tenants.first().expect("one was started");
     let sql: Arc<str> = LOAD_SQL.into();
     let load = async || {
-        let params = ["t000", "public", "true"].map(|text| Some(text.into()));
+        let params = ["t000", "public", "true", "rowhouse_t000_login"].map(|text| Some(text.into()));
         let mut lease = tenant.pool(pools).checkout(pools).await.expect("a connection is free");
         let call = Call {
             statement: Step {

@@ -2,13 +2,15 @@
 
 use super::{Catalog, Error, build, raw};
 
-/// Reads the catalog of the schema `$1` with the shared schema `$2` (none if NULL), whose functions count if `$3` is true;
-/// `$1` and `$2` are `text`, `$3` is `bool`. One row of nine `text` columns, which [`Loaded::from_row`] takes.
+/// Reads the catalog of the schema `$1` with the shared schema `$2` (none if NULL), whose functions count if `$3` is true, and
+/// the settings of the roles that the login `$4` is a member of; `$3` is `bool`, the others are `text`. One row of nine `text`
+/// columns, which [`Loaded::from_row`] takes.
 ///
-/// Run it in a session with the tenant's search_path: names of types come out as that session sees them.
+/// Run it in a session with the tenant's search_path: names of types come out as that session sees them. It may be planned
+/// in any.
 ///
 /// Everything is found by way of indexes: of `pg_depend` by schema, by row type and by view. Other catalogs have none for
-/// that, and the tables of ten thousand tenants are in them.
+/// that, and the tables of ten thousand tenants are in them. `LIMIT 1` stands where the planner would go through all of one.
 pub const LOAD_SQL: &str = r"
 WITH RECURSIVE searched AS (
     SELECT n.oid, n.nspname = $1::pg_catalog.text AS of_tenant FROM pg_catalog.pg_namespace AS n
@@ -106,13 +108,15 @@ WITH RECURSIVE searched AS (
     UNION ALL
     SELECT s.type, t.typbasetype
     FROM step AS s
-    JOIN pg_catalog.pg_type AS t ON t.oid = s.oid
-    WHERE t.typtype = 'd'
+    CROSS JOIN LATERAL (
+        SELECT d.typbasetype FROM pg_catalog.pg_type AS d WHERE d.oid = s.oid AND d.typtype = 'd' LIMIT 1
+    ) AS t
 ), base AS MATERIALIZED (
     SELECT s.type, t.oid, t.typname, t.typtype, t.typrelid, t.typnamespace = 'pg_catalog'::pg_catalog.regnamespace AS built_in
     FROM step AS s
-    JOIN pg_catalog.pg_type AS t ON t.oid = s.oid
-    WHERE t.typtype <> 'd'
+    CROSS JOIN LATERAL (
+        SELECT b.* FROM pg_catalog.pg_type AS b WHERE b.oid = s.oid AND b.typtype <> 'd' LIMIT 1
+    ) AS t
 )
 SELECT
     (SELECT COALESCE(pg_catalog.json_agg(x), '[]') FROM (
@@ -174,8 +178,10 @@ SELECT
     (SELECT COALESCE(pg_catalog.json_agg(x), '[]') FROM (
         SELECT w.ev_class::pg_catalog.int8 AS relation, w.ev_action::pg_catalog.text AS action
         FROM below AS b
-        JOIN pg_catalog.pg_class AS c ON c.oid = b.oid AND c.relkind IN ('v', 'm')
-        JOIN pg_catalog.pg_rewrite AS w ON w.ev_class = b.oid AND w.rulename = '_RETURN'
+        CROSS JOIN LATERAL (
+            SELECT v.ev_class, v.ev_action FROM pg_catalog.pg_rewrite AS v
+            WHERE v.ev_class = b.oid AND v.rulename = '_RETURN' LIMIT 1
+        ) AS w
     ) AS x)::pg_catalog.text,
     (SELECT COALESCE(pg_catalog.json_agg(x), '[]') FROM (
         SELECT f.proname AS name, f.of_tenant AS own,
@@ -270,7 +276,7 @@ SELECT
             JOIN pg_catalog.pg_roles AS r ON r.oid = s.setrole
             CROSS JOIN LATERAL pg_catalog.unnest(s.setconfig) AS c
             LEFT JOIN pg_catalog.pg_settings AS g ON pg_catalog.lower(g.name) = pg_catalog.lower(pg_catalog.split_part(c, '=', 1))
-            WHERE s.setdatabase = 0 AND pg_catalog.pg_has_role(session_user, r.oid, 'MEMBER') AND r.rolname <> session_user
+            WHERE s.setdatabase = 0 AND pg_catalog.pg_has_role($4::pg_catalog.name, r.oid, 'MEMBER') AND r.rolname <> $4::pg_catalog.name
                 AND COALESCE(g.context, 'user') = 'user'
                 -- These are what a tenant is, and not for a role to change.
                 AND pg_catalog.lower(pg_catalog.split_part(c, '=', 1)) NOT IN ('search_path', 'role', 'session_authorization')

@@ -13,7 +13,7 @@ use crate::pool::Credentials;
 
 /// What this version of the program makes around the tables: roles, grants, history. To be raised when that changes;
 /// then every tenant is brought to its state anew.
-const LAYOUT_VERSION: u32 = 2;
+const LAYOUT_VERSION: u32 = 3;
 
 /// All migrations, read and checked. Cheap to share behind an `Arc`, not to clone.
 #[derive(Debug, Default)]

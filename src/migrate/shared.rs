@@ -98,7 +98,7 @@ async fn bring(session: &mut Session<'_>, shared: &Shared, migrations: &Migratio
             ELSE
                 GRANT CREATE, USAGE ON SCHEMA {schema} TO {SHARED_OWNER};
             END IF;
-            GRANT USAGE ON SCHEMA {schema} TO {SHARED_READ}, {SHARED_WRITE};
+            GRANT USAGE ON SCHEMA {schema} TO SESSION_USER, {SHARED_READ}, {SHARED_WRITE};
         END $$;
         SET LOCAL ROLE {SHARED_OWNER};\n",
         name = shared.schema,

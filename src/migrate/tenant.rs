@@ -108,7 +108,8 @@ fn schema_sql(tenant: &Tenant, owner: &RoleName, anonymous: &RoleName, user: &Ro
             END IF;
         END $$;
         SET LOCAL ROLE {owner};
-        GRANT USAGE ON SCHEMA {schema} TO {anonymous}, {user};\n",
+        -- For the login that is what it reads of the catalog: what is there, and no row.
+        GRANT USAGE ON SCHEMA {schema} TO SESSION_USER, {anonymous}, {user};\n",
         name = tenant.schema,
         owner_name = owner,
         owner = owner.quoted(),

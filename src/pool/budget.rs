@@ -124,6 +124,13 @@ impl Budget {
         self.lock().taken
     }
 
+    /// Slots that are promised to nobody.
+    pub(super) fn for_all(&self) -> u32 {
+        let state = self.lock();
+        let promised: u32 = state.promises.iter().map(|holder| holder.kept).sum();
+        state.limit.saturating_sub(promised)
+    }
+
     /// Requests in line.
     pub(super) fn waiting(&self) -> u32 {
         self.waiting.load(Ordering::Relaxed)

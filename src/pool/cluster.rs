@@ -59,7 +59,9 @@ pub struct Cluster {
     tls: Option<Tls>,
     credentials: Credentials,
     budget: Arc<Budget>,
-    /// How many connections tenants may share; none if they may not.
+    /// Whether tenants share connections for short reads.
+    shares_reads: bool,
+    /// How many connections they share, for that or for reading catalogs alone.
     shared: Option<NonZeroU32>,
     /// What statements cost tenants that are like others.
     costs: Costs,
@@ -112,7 +114,8 @@ impl Cluster {
             tls,
             credentials,
             budget: Budget::new(budget),
-            shared: shares.then(|| shared::connections(budget)).flatten(),
+            shares_reads: shares,
+            shared: shared::connections(budget, shares),
             costs: Costs::default(),
             trouble: ArcSwapOption::empty(),
             breaker: Breaker::new(LONGEST_DELAY),
@@ -157,9 +160,15 @@ impl Cluster {
         }
     }
 
-    /// How many connections tenants may share; none if they may not.
+    /// Whether tenants share connections for short reads.
+    pub(super) fn shares_reads(&self) -> bool {
+        self.shares_reads
+    }
+
+    /// How many connections tenants share; none if the budget has none to spare now.
     pub(super) fn shared(&self) -> Option<NonZeroU32> {
         self.shared
+            .filter(|_| self.shares_reads || self.budget.for_all() >= shared::LEAST_FOR_CATALOGS)
     }
 
     /// What statements cost tenants that are like others.
@@ -306,10 +315,12 @@ impl Cluster {
             drop(gate);
             self.note(&result, began.elapsed(), attempt);
             match result {
-                Err(Error::ClusterDown { .. }) if asked.elapsed() < PATIENCE => berth.clear().await,
+                Err(Error::ClusterDown { .. }) if asked.elapsed() < PATIENCE => {
+                    timeout_at(deadline, berth.clear()).await.map_err(|_| too_late())?;
+                }
                 Err(Error::ClusterSaturated { .. }) if !was_full => {
                     was_full = true;
-                    berth.clear().await;
+                    timeout_at(deadline, berth.clear()).await.map_err(|_| too_late())?;
                     sleep_until(deadline.min(Instant::now() + FULL_PAUSE.mul_f64(0.5 + chance()))).await;
                 }
                 Ok(connected) => return Ok((connected, berth)),

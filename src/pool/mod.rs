@@ -113,7 +113,7 @@ impl Pools {
         self.existing(tenant).is_some_and(|pool| pool.is_kept())
     }
 
-    /// The pool that all tenants of `cluster` share for short reads, unless it has none.
+    /// The pool that all tenants of `cluster` share, unless it has none.
     fn shared(&self, cluster: &Arc<Cluster>) -> Option<Arc<TenantPool>> {
         let most = cluster.shared()?;
         if let Some(pool) = self.shared.get(cluster.id()).map(|pool| Arc::clone(&pool)) {

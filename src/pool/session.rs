@@ -358,6 +358,9 @@ impl Session {
         steps: Box<Steps<R>>,
         patience: Patience<'_>,
     ) -> Result<Box<Steps<R>>, Unrun> {
+        if patience.limit > wire::PATIENCE {
+            self.connection.outlast(patience.limit);
+        }
         let mut sent = self.connection.send(&batch, steps);
         let mut left = patience.limit;
         let mut first = patience.behind_others.unwrap_or(left).min(left);

@@ -46,6 +46,7 @@ pub(super) struct Socket {
 pub(super) struct Berth {
     slot: Option<Slot>,
     socket: Option<oneshot::Receiver<Stream>>,
+    closing: Option<Socket>,
     tasks: TaskTracker,
 }
 
@@ -268,6 +269,7 @@ impl Berth {
         Self {
             slot: Some(slot),
             socket: None,
+            closing: None,
             tasks,
         }
     }
@@ -279,16 +281,19 @@ impl Berth {
         self.socket = Some(dropped);
     }
 
-    /// Closes the socket, which was dropped, if it is not.
+    /// Closes the socket, which was dropped, if it is not. Dropping the future leaves the rest to the berth's own end.
     pub(super) async fn clear(&mut self) {
-        if let Some(mut socket) = self.left() {
+        self.closing = self.left();
+        if let Some(socket) = &mut self.closing {
             poll_fn(|context| socket.poll_close(context)).await;
         }
+        self.closing = None;
     }
 
     /// The socket, if it was dropped without being closed.
     fn left(&mut self) -> Option<Socket> {
-        self.socket.take()?.try_recv().ok().map(Socket::new)
+        let dropped = self.socket.take().and_then(|mut socket| socket.try_recv().ok());
+        self.closing.take().or_else(|| dropped.map(Socket::new))
     }
 }
 

@@ -207,6 +207,12 @@ impl Tenant {
         self.config.anonymous_role.clone()
     }
 
+    /// Who its connections log in as, if that is not the edge's own login.
+    fn login(&self) -> Option<RoleName> {
+        let per_tenant = matches!(self.cluster.credentials(), Credentials::PerTenant(_));
+        (per_tenant && self.config.managed).then(|| migrate::login_role(&self.config.id))
+    }
+
     fn spec(&self) -> Spec {
         let config = &self.config;
         let limits = &config.limits;
@@ -226,16 +232,24 @@ impl Tenant {
         let claimed = role.as_ref().map_or_else(|| self.cluster.login(), RoleName::as_str);
         let claims = serde_json::json!({ "role": claimed }).to_string();
         startup = startup.setting("request.jwt.claims", &claims);
-        if let (true, Credentials::PerTenant(passwords)) = (config.managed, self.cluster.credentials()) {
-            let login = migrate::login_role(&config.id);
+        let own_login = self.login();
+        // Onboarding lets the edge's own login see what there is in its schema and in the shared one.
+        let sees_all = config.extra_search_path.is_empty();
+        let becomes = match (&own_login, &role) {
+            (Some(_), _) => sees_all.then_some(None),
+            (None, Some(role)) => Some(Some(role)),
+            (None, None) => None,
+        };
+        let identity = |role| Identity::new(own_and_shared, role, limits.statement_timeout, limits.lock_timeout);
+        let shared = becomes.map(identity);
+        if let (Some(login), Credentials::PerTenant(passwords)) = (own_login, self.cluster.credentials()) {
             let password = passwords.of(&login);
             startup = startup.logged_in_as(login, password);
         }
-        let identity = |role| Identity::new(own_and_shared, role, limits.statement_timeout, limits.lock_timeout);
         Spec {
             cluster: Arc::clone(&self.cluster),
             schema: Some(config.schema.clone()),
-            shared: role.as_ref().map(identity),
+            shared,
             role,
             startup,
             pool_max: limits.pool_max,
@@ -375,7 +389,11 @@ impl Tenant {
         let sql: Arc<str> = catalog::LOAD_SQL.into();
         let reads_shared = at == 0 && self.config.shared && self.config.schema != self.shared_schema;
         let shared = reads_shared.then(|| self.shared_schema.to_string());
-        let params = [Some(schema.to_string()), shared, Some(self.config.managed.to_string())];
+        let login = self
+            .login()
+            .map_or_else(|| self.cluster.login().to_owned(), |login| login.to_string());
+        let managed = self.config.managed.to_string();
+        let params = [Some(schema.to_string()), shared, Some(managed), Some(login)];
         let params = params.map(|text| text.map(Cow::Owned));
         let call = Call {
             statement: Step {

@@ -78,6 +78,8 @@ pub(super) struct Shared {
 pub(super) struct Outbox {
     pub(super) bytes: BytesMut,
     pub(super) exchanges: VecDeque<InFlight>,
+    /// What may take longest of all that was sent, if that is more than the driver's patience.
+    pub(super) longest: Duration,
     /// No more will be sent.
     pub(super) finished: bool,
     /// The driver has ended.
@@ -121,6 +123,13 @@ impl Connection {
         drop(outbox);
         self.shared.driver.wake();
         Sent { exchange }
+    }
+
+    /// Has the driver wait so long for what is in flight when the connection is dropped, if that is more than
+    /// [`PATIENCE`](super::PATIENCE): before the server is done with it, its slot is not free.
+    pub fn outlast(&self, limit: Duration) {
+        let mut outbox = lock(&self.shared.outbox);
+        outbox.longest = outbox.longest.max(limit);
     }
 
     /// Goes on with a batch that has paused: `replies` takes what comes back from here on.

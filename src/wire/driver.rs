@@ -51,9 +51,9 @@ enum Phase {
     Leaving,
 }
 
-/// A server that does not answer what is in flight is not waited for longer than this once the connection was dropped. What
-/// ran there was asked to stop.
-pub(super) const PATIENCE: Duration = Duration::from_secs(10);
+/// A server that does not answer what is in flight is not waited for longer than this once the connection was dropped, unless
+/// that may take longer ([`Connection::outlast`](super::Connection::outlast)). What ran there was asked to stop.
+pub const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What is read at once. Larger messages grow the buffer.
 const BUFFER: usize = 16 << 10;
@@ -127,12 +127,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
         }
         self.in_flight.append(&mut outbox.exchanges);
         let finished = outbox.finished && self.phase == Phase::Open;
+        let limit = outbox.longest.max(PATIENCE);
         drop(outbox);
         if finished && self.in_flight.is_empty() {
             frontend::terminate(&mut self.out);
             self.phase = Phase::Leaving;
         } else if finished {
-            let patience = self.patience.get_or_insert_with(|| Box::pin(sleep(PATIENCE)));
+            let patience = self.patience.get_or_insert_with(|| Box::pin(sleep(limit)));
             if patience.as_mut().poll(context).is_ready() {
                 self.out.clear();
                 self.phase = Phase::Leaving;

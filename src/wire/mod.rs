@@ -25,7 +25,7 @@ mod startup;
 
 pub use batch::Batch;
 pub use connection::{CancelKey, Connection, Sent};
-pub use driver::Driver;
+pub use driver::{Driver, PATIENCE};
 pub use error::{DbError, Error};
 pub use reply::{Answer, Halt, Replies, Row, Status};
 pub use startup::{Login, cancel, startup};

@@ -339,24 +339,28 @@ async fn a_connection_says_goodbye_when_all_is_answered() {
 /// 1. The connection is dropped amid a batch, as when its time is up. 2. The server never answers, whatever else it says.
 #[tokio::test(start_paused = true)]
 async fn a_server_that_never_answers_is_left_in_the_end() {
-    let (connection, driver, mut server) = connected().await;
-    drop(connection.send(&query(), Taken::default()));
-    drop(connection);
-    let dropped = tokio::time::Instant::now();
-    let serve = async {
-        loop {
-            server.write_all(&message(b'N', b"Mon and on\0\0")).await.unwrap();
-            tokio::time::sleep(Duration::from_millis(100)).await;
+    for (may_take, limit) in [(Duration::ZERO, PATIENCE), (3 * PATIENCE, 3 * PATIENCE)] {
+        let (connection, driver, mut server) = connected().await;
+        connection.outlast(may_take);
+        drop(connection.send(&query(), Taken::default()));
+        drop(connection);
+        let dropped = tokio::time::Instant::now();
+        let serve = async {
+            loop {
+                server.write_all(&message(b'N', b"Mon and on\0\0")).await.unwrap();
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        };
+        tokio::select! {
+            ended = timeout(Duration::from_mins(1), driver) => ended.expect("it waits for ever").unwrap(),
+            () = serve => {}
         }
-    };
-    tokio::select! {
-        ended = timeout(Duration::from_mins(1), driver) => ended.expect("it waits for ever").unwrap(),
-        () = serve => {}
+        let waited = dropped.elapsed();
+        assert!(
+            waited >= limit && waited < limit + Duration::from_secs(1),
+            "{waited:?}: what is asked to stop has {limit:?}"
+        );
     }
-    assert!(
-        dropped.elapsed() >= driver::PATIENCE,
-        "what is asked to stop has some time"
-    );
 }
 
 #[tokio::test]

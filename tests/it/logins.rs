@@ -21,7 +21,7 @@ async fn on_an_embedded_cluster_each_tenant_logs_in_as_itself() {
     }
     let superuser = street.superuser().await;
     let tenants = ["adm", "cliente", "cliente2"].map(|id| format!("rowhouse/{id} as rowhouse_{id}_login"));
-    assert_eq!(logins(&superuser).await, tenants);
+    assert_eq!(logins(&superuser).await, with_catalogs(tenants));
     // So no connection could become a neighbour's role, whatever SQL it were given.
     let login = connect(&street.socket_dir(), "rowhouse_cliente_login", "rowhouse").await;
     let error = login
@@ -77,8 +77,9 @@ async fn passwords_of_tenants_come_from_the_edges_own_and_change_with_it() {
     let superuser = connect(guarded.postgres.socket_dir(), "postgres", "rowhouse").await;
     let own = ["cliente", "cliente2"].map(|id| format!("rowhouse/{id} as rowhouse_{id}_login"));
     let shared = ["cliente", "cliente2"].map(|name| format!("rowhouse/{name} as rowhouse_edge"));
+    let (own, shared) = (with_catalogs(own), with_catalogs(shared));
     for (password, credentials, expected) in [
-        ("first", "per_tenant", own.as_slice()),
+        ("first", "per_tenant", &own),
         ("second", "per_tenant", &own),
         ("second", "shared", &shared),
         ("second", "per_tenant", &own),
@@ -91,7 +92,7 @@ async fn passwords_of_tenants_come_from_the_edges_own_and_change_with_it() {
             let reply = request(&edge, "POST", tenant, "/api/mylist", r#"{"text":"x"}"#).await;
             assert_eq!(reply.status, 201, "{password} {credentials}: {reply:?}");
         }
-        assert_eq!(logins(&superuser).await, expected);
+        assert_eq!(&logins(&superuser).await, expected);
         assert!(edge.stop(Duration::from_secs(5)).await);
     }
     // Neither without a password nor with the edge's does anybody get in as a tenant.
@@ -110,6 +111,82 @@ async fn passwords_of_tenants_come_from_the_edges_own_and_change_with_it() {
 }
 
 /// What `pg_stat_activity` shows of the edge's tenants: application and login, sorted.
+/// What both tenants have: names of every kind that are written with their schema where it is not searched.
+const NAMES: &str = "
+CREATE TYPE mood AS ENUM ('well', 'ill');
+CREATE DOMAIN code AS text CHECK (value <> '') DEFAULT 'none';
+CREATE TABLE thing (id serial PRIMARY KEY, mood mood DEFAULT 'well', moods mood[], code code, item int REFERENCES mylist);
+CREATE FUNCTION feels(thing) RETURNS mood LANGUAGE sql STABLE AS 'SELECT $1.mood';
+CREATE FUNCTION worse(mood DEFAULT 'ill') RETURNS SETOF thing LANGUAGE sql STABLE AS 'SELECT * FROM thing';
+CREATE VIEW seen AS SELECT id, mood FROM thing;
+GRANT SELECT ON thing, seen TO PUBLIC;
+INSERT INTO thing (moods) VALUES ('{ill}');
+";
+
+/// What `catalog::LOAD_SQL` would run, did it look for operators among the tenant's.
+const TRAPS: &str = "
+CREATE FUNCTION trap(oid, regclass) RETURNS bool LANGUAGE plpgsql AS $$ BEGIN RAISE 'run as %', session_user; END $$;
+CREATE FUNCTION trap(oid, regnamespace) RETURNS bool LANGUAGE plpgsql AS $$ BEGIN RAISE 'run as %', session_user; END $$;
+CREATE OPERATOR = (LEFTARG = oid, RIGHTARG = regclass, FUNCTION = trap);
+CREATE OPERATOR = (LEFTARG = oid, RIGHTARG = regnamespace, FUNCTION = trap);
+REVOKE ALL ON FUNCTION trap(oid, regclass), trap(oid, regnamespace) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION trap(oid, regclass), trap(oid, regnamespace) TO rowhouse_edge;
+";
+
+/// 1. `cliente`'s catalog is read as the edge's login, and that of `cliente2`, which searches a schema more, as its own. 2. They are the same.
+/// 3. Nothing of the tenant's has run as the edge's login.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_catalog_is_the_same_whoever_reads_it() {
+    let dir = TempDir::new();
+    let mut options = embedded::Options::new(dir.path().join("pg"));
+    options.durable = false;
+    let postgres = Postgres::start(options).unwrap();
+    make_edge_login(&postgres).await;
+    let superuser = connect(postgres.socket_dir(), "postgres", "rowhouse").await;
+    let options = over_url(
+        dir.path(),
+        &postgres,
+        migrate::EDGE_LOGIN,
+        "credentials = \"per_tenant\"",
+    );
+    let files = "[tenants.cliente]\nhosts = [\"cliente.localhost\"]\n\
+                 [tenants.cliente2]\nhosts = [\"cliente2.localhost\"]\nextra_search_path = [\"nowhere\"]\n";
+    fs::write(options.config_dir.join("tenants/both.toml"), files).unwrap();
+    let edge = Edge::start(options).await.unwrap();
+    for (tenant, more) in [("cliente", TRAPS), ("cliente2", "")] {
+        let sql = format!("SET search_path = {tenant}, public; {NAMES} {more}");
+        superuser.batch_execute(&sql).await.unwrap();
+    }
+    let [first, second] = ["cliente", "cliente2"].map(async |tenant| {
+        let rows = request(&edge, "GET", tenant, "/api/thing?select=*,feels,mylist(text)", "").await;
+        let expected =
+            r#"[{"id":1,"mood":"well","moods":["ill"],"code":"none","item":null,"feels":"well","mylist":null}]"#;
+        assert_eq!((rows.status, &*rows.body), (200, expected), "{rows:?}");
+        let document = request(&edge, "GET", tenant, "/api/", "").await;
+        assert_eq!(document.status, 200, "{document:?}");
+        document.body.replace(&format!("{tenant}."), "tenant.")
+    });
+    let (first, second) = (first.await, second.await);
+    assert!(
+        first == second,
+        "not the same document: {} and {} bytes",
+        first.len(),
+        second.len()
+    );
+    assert_eq!(edge.service().catalogs.len(), 1, "one structure");
+    let expected = with_catalogs(["cliente", "cliente2"].map(|id| format!("rowhouse/{id} as rowhouse_{id}_login")));
+    assert_eq!(logins(&superuser).await, expected);
+    assert!(edge.stop(Duration::from_secs(5)).await);
+}
+
+/// With the connection that catalogs are read on, as the edge's own login.
+fn with_catalogs<const N: usize>(tenants: [String; N]) -> Vec<String> {
+    let mut all = Vec::from(tenants);
+    all.push("rowhouse/catalogs as rowhouse_edge".to_owned());
+    all.sort();
+    all
+}
+
 async fn logins(superuser: &tokio_postgres::Client) -> Vec<String> {
     const ASK: &str = "SELECT DISTINCT application_name || ' as ' || usename FROM pg_stat_activity \
         WHERE application_name LIKE 'rowhouse/%' AND application_name <> 'rowhouse/notices' ORDER BY 1";

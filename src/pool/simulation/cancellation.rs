@@ -345,6 +345,11 @@ fn a_read_that_is_alike_for_all() {
 }
 
 #[test]
+fn a_catalog_that_is_read() {
+    is_dropped_everywhere(&plan(8, 2, 4, false), 2, nothing, runs_alike);
+}
+
+#[test]
 fn a_read_that_waits_for_a_shared_connection() {
     let ready = async |world: &Arc<World>, others: &mut Others| {
         let world = Arc::clone(world);

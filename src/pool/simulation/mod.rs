@@ -160,7 +160,7 @@ impl World {
         let generation = self.generations[tenant].load(Ordering::Relaxed);
         let pool = self.pools.of(&Self::id(tenant), generation, || self.spec(tenant));
         self.knows(Some(tenant), pool.holder());
-        if let Some(shared) = self.plan.shares.then(|| self.pools.shared(&self.cluster)).flatten() {
+        if let Some(shared) = self.pools.shared(&self.cluster) {
             self.knows(None, shared.holder());
         }
         pool
@@ -180,10 +180,12 @@ impl World {
         Spec {
             cluster: Arc::clone(&self.cluster),
             startup: Startup::new("t").search_path([&schema]).role(&role),
-            shared: self
-                .plan
-                .shares
-                .then(|| Identity::new([&schema].into_iter(), &role, STATEMENT_TIMEOUT, STATEMENT_TIMEOUT)),
+            shared: Some(Identity::new(
+                [&schema].into_iter(),
+                Some(&role),
+                STATEMENT_TIMEOUT,
+                STATEMENT_TIMEOUT,
+            )),
             schema: Some(schema),
             role: Some(role),
             pool_max: plan.pool_max,

@@ -199,13 +199,21 @@ impl TenantPool {
     /// [`Error::TenantQueueFull`], [`Error::ClusterSaturated`], [`Error::ClusterDown`], [`Error::ConnectTimeout`],
     /// [`Error::Refused`], [`Error::Unverified`] or [`Error::Draining`].
     pub async fn checkout(self: &Arc<Self>, pools: &Pools) -> Result<Lease, Error> {
-        let found = self.found(pools).await?;
+        self.checkout_until(self.deadline(), pools).await
+    }
+
+    /// When who asks now has waited for long enough.
+    fn deadline(&self) -> Instant {
+        Instant::now() + self.spec.checkout_timeout
+    }
+
+    async fn checkout_until(self: &Arc<Self>, deadline: Instant, pools: &Pools) -> Result<Lease, Error> {
+        let found = self.found(deadline, pools).await?;
         self.lease(found).await
     }
 
     /// The tenant's turn, with an idle connection or a slot for a new one.
-    async fn found(self: &Arc<Self>, pools: &Pools) -> Result<(OwnedSemaphorePermit, Found), Error> {
-        let deadline = Instant::now() + self.spec.checkout_timeout;
+    async fn found(self: &Arc<Self>, deadline: Instant, pools: &Pools) -> Result<(OwnedSemaphorePermit, Found), Error> {
         let admission = self.admit(deadline).await?;
         if self.closed.load(Ordering::Acquire) {
             return Err(Error::Draining);
@@ -236,6 +244,14 @@ impl TenantPool {
     /// Opens a connection, in a task of its own: if who asked for it has gone, it is there for the next one, and its slot
     /// is not free before its backend is gone.
     async fn open(self: &Arc<Self>, slot: Slot, opening: OwnedSemaphorePermit) -> Result<Session, Error> {
+        self.start_opening(slot, opening).await.unwrap_or(Err(Error::Draining))
+    }
+
+    fn start_opening(
+        self: &Arc<Self>,
+        slot: Slot,
+        opening: OwnedSemaphorePermit,
+    ) -> oneshot::Receiver<Result<Session, Error>> {
         let (opened, session) = oneshot::channel();
         let pool = Arc::clone(self);
         self.spec.cluster.spawn(async move {
@@ -245,7 +261,21 @@ impl TenantPool {
                 pool.take_back(session);
             }
         });
-        session.await.unwrap_or(Err(Error::Draining))
+        session
+    }
+
+    /// Has a connection opened for who will need one soon, if the tenant has none and there is a slot. Does not wait.
+    fn open_ahead(self: &Arc<Self>) {
+        let is_known_to_fail =
+            || self.spec.cluster.is_down().is_some() || self.settings.refuses(Duration::ZERO).is_some();
+        if self.holder.held() > 0 || self.is_closed() || is_known_to_fail() {
+            return;
+        }
+        if let Ok(opening) = Arc::clone(&self.opening).try_acquire_owned()
+            && let Some(slot) = self.spec.cluster.slots().slot(&self.holder).now_or_never().flatten()
+        {
+            drop(self.start_opening(slot, opening));
+        }
     }
 
     /// Waits until fewer than `pool_max` requests of the tenant run. First come, first served.
@@ -484,7 +514,10 @@ impl TenantPool {
     /// long it has needed none.
     pub(super) fn evictable(&self, cluster: &Cluster, asks: &Holder) -> Option<(u64, Duration)> {
         let here = std::ptr::eq(&raw const *self.spec.cluster, cluster);
-        if !here || self.holder.spares_none() || self.idle.state().idle_connections == 0 {
+        // One for catalogs is kept from those who wait while there are catalogs to read, and no longer.
+        let is_for_catalogs = self.is_shared() && !cluster.shares_reads();
+        let spares_none = self.holder.spares_none() && !is_for_catalogs;
+        if !here || spares_none || self.idle.state().idle_connections == 0 {
             return None;
         }
         let returned = Duration::from_millis(self.returned_at.load(Ordering::Relaxed));

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::sync::SemaphorePermit;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, timeout_at};
 
 use super::{Queued, SHORT_WAITING, TenantPool};
 use crate::pool::Pools;
@@ -68,8 +68,9 @@ impl TenantPool {
         }
     }
 
-    /// Runs a read whose text means the same for every tenant, whatever it finds: on a connection that tenants share, if
-    /// there are any, where it is planned once for all. It runs once more if its connection is lost.
+    /// Runs a read of Postgres' own catalogs whose text means the same for every tenant: on a connection that tenants share, if
+    /// there are any, where it is planned once for all. It runs once more if its connection is lost. Meanwhile the tenant's first
+    /// connection is opened, which it is about to need.
     ///
     /// # Errors
     ///
@@ -80,15 +81,23 @@ impl TenantPool {
         call: &Call<'_>,
         rows: impl Fn() -> R,
     ) -> Result<(Done, R), Error> {
-        let Some((shared, guise)) = self.shared(pools) else {
+        let Some((shared, guise)) = self.common(pools) else {
             return self.run(pools, call, rows, |_| {}).await;
         };
+        let deadline = self.deadline();
+        if !self.spec.cluster.shares_reads() {
+            self.open_ahead();
+        }
         let guise = Guise { alike: true, ..guise };
-        let mut ran = shared.run_alone(pools, call, Some(guise), rows(), &|_| {}).await;
+        let mut ran = shared
+            .run_alone(deadline, pools, call, Some(guise), rows(), &|_| {})
+            .await;
         if let Err(Unrun::Failed(error)) = &ran
             && error.is_of_connection()
         {
-            ran = shared.run_alone(pools, call, Some(guise), rows(), &|_| {}).await;
+            ran = shared
+                .run_alone(deadline, pools, call, Some(guise), rows(), &|_| {})
+                .await;
         }
         match ran {
             Err(Unrun::Elsewhere) => self.run(pools, call, rows, |_| {}).await,
@@ -103,15 +112,18 @@ impl TenantPool {
         rows: &impl Fn() -> R,
         waited: &impl Fn(Duration),
     ) -> Result<Begun<R>, Error> {
+        let deadline = self.deadline();
         let learns = call.is_one_batch();
         let cost = if learns { self.cost(call.statement.sql) } else { None };
         let ran = match cost {
-            Some(cost) => self.run_on_lane(pools, call, cost, rows(), waited).await,
+            Some(cost) => self.run_on_lane(deadline, pools, call, cost, rows(), waited).await,
             None => Err(Unrun::Moved),
         };
         let ran = match ran {
             // Boxed, or what runs on a lane would carry the room that this needs.
-            Err(Unrun::Moved | Unrun::Elsewhere) => Box::pin(self.run_alone(pools, call, None, rows(), waited)).await,
+            Err(Unrun::Moved | Unrun::Elsewhere) => {
+                Box::pin(self.run_alone(deadline, pools, call, None, rows(), waited)).await
+            }
             ran => ran.map(|(done, rows)| Begun::Whole(done, rows)),
         };
         let ran = ran.map_err(Error::of_alone);
@@ -140,6 +152,7 @@ impl TenantPool {
 
     async fn run_on_lane<R: Rows>(
         self: &Arc<Self>,
+        deadline: Instant,
         pools: &Pools,
         call: &Call<'_>,
         cost: Duration,
@@ -149,9 +162,9 @@ impl TenantPool {
         let asked = Instant::now();
         let _turn = match self.turns.try_acquire() {
             Ok(turn) => turn,
-            Err(_) => Box::pin(self.turn()).await?,
+            Err(_) => Box::pin(self.turn(deadline)).await?,
         };
-        let seat = self.seat(pools, call, cost).await?;
+        let seat = self.seat(deadline, pools, call, cost).await?;
         waited(asked.elapsed());
         let is_long = || {
             self.costs.learn_long(call.statement.sql);
@@ -171,11 +184,11 @@ impl TenantPool {
     }
 
     /// Waits until fewer short calls of the tenant are on their way. First come, first served.
-    async fn turn(&self) -> Result<SemaphorePermit<'_>, Error> {
+    async fn turn(&self, deadline: Instant) -> Result<SemaphorePermit<'_>, Error> {
         let Some(_waiting) = Queued::join(&self.waiting_turns, SHORT_WAITING) else {
             return Err(self.full());
         };
-        match timeout(self.spec.checkout_timeout, self.turns.acquire()).await {
+        match timeout_at(deadline, self.turns.acquire()).await {
             Ok(turn) => turn.map_err(|_| Error::Draining),
             Err(_) => Err(self.full()),
         }
@@ -183,6 +196,7 @@ impl TenantPool {
 
     async fn run_alone<R: Rows>(
         self: &Arc<Self>,
+        deadline: Instant,
         pools: &Pools,
         call: &Call<'_>,
         guise: Option<Guise<'_>>,
@@ -190,7 +204,7 @@ impl TenantPool {
         waited: &impl Fn(Duration),
     ) -> Result<Begun<R>, Unrun> {
         let asked = Instant::now();
-        let lease = self.checkout(pools).await?;
+        let lease = self.checkout_until(deadline, pools).await?;
         let began = Instant::now();
         waited(began - asked);
         rows.alone();
@@ -210,9 +224,14 @@ impl TenantPool {
         Ok(Begun::Whole(done, rows))
     }
 
-    /// The shared connections, and who they become. Who has slots of its own at any time shares none: for those it would have
-    /// to wait as all do.
+    /// The shared connections for short reads, and who they become.
     fn shared(&self, pools: &Pools) -> Option<(Arc<Self>, Guise<'_>)> {
+        self.spec.cluster.shares_reads().then(|| self.common(pools)).flatten()
+    }
+
+    /// The shared connections, for whatever they are, and who they become. Who has slots of its own at any time shares none: for
+    /// those it would have to wait as all do.
+    fn common(&self, pools: &Pools) -> Option<(Arc<Self>, Guise<'_>)> {
         if self.holder.is_promised() {
             return None;
         }
@@ -226,14 +245,20 @@ impl TenantPool {
 
     /// A place on a lane for a call that costs this much: on the tenant's own if others are on their way there, else on a
     /// shared one, since few connections that never pause do more than many that do.
-    async fn seat(self: &Arc<Self>, pools: &Pools, call: &Call<'_>, cost: Duration) -> Result<Seat<'_>, Error> {
+    async fn seat(
+        self: &Arc<Self>,
+        deadline: Instant,
+        pools: &Pools,
+        call: &Call<'_>,
+        cost: Duration,
+    ) -> Result<Seat<'_>, Error> {
         let own = |place| Seat { place, shared: None };
         let shared = match call.access {
             Access::Read { .. } => self.shared(pools),
             Access::Transaction(_) => None,
         };
         let Some((shared, guise)) = shared else {
-            return Ok(own(self.place(pools, cost).await?));
+            return Ok(own(self.place(deadline, pools, cost).await?));
         };
         let seeking = self.seeking.load(Ordering::Relaxed) > 0;
         if !seeking
@@ -243,7 +268,7 @@ impl TenantPool {
             return Ok(own(place));
         }
         let Some(counted) = Queued::join(&self.on_shared, SHARED_AT_ONCE) else {
-            return Ok(own(self.place(pools, cost).await?));
+            return Ok(own(self.place(deadline, pools, cost).await?));
         };
         let place = match shared.seeking.load(Ordering::Relaxed) {
             0 => shared.join(cost),
@@ -256,26 +281,26 @@ impl TenantPool {
         if !seeking && let Some(place) = self.join(cost) {
             return Ok(own(place));
         }
-        let place = shared.place(pools, cost).await?;
+        let place = shared.place(deadline, pools, cost).await?;
         let shared = Some((guise, counted));
         Ok(Seat { place, shared })
     }
 
     /// A place on a lane for a batch that costs this much: on one that is not busy, on one that is opened for it, or on the
     /// first that has room.
-    async fn place(self: &Arc<Self>, pools: &Pools, cost: Duration) -> Result<Place, Error> {
+    async fn place(self: &Arc<Self>, deadline: Instant, pools: &Pools, cost: Duration) -> Result<Place, Error> {
         if self.seeking.load(Ordering::Relaxed) == 0
             && let Some(place) = self.join(cost)
         {
             return Ok(place);
         }
-        Box::pin(self.seek(pools, cost)).await
+        Box::pin(self.seek(deadline, pools, cost)).await
     }
 
     /// The same, when there is none at once.
-    async fn seek(self: &Arc<Self>, pools: &Pools, cost: Duration) -> Result<Place, Error> {
+    async fn seek(self: &Arc<Self>, deadline: Instant, pools: &Pools, cost: Duration) -> Result<Place, Error> {
         let _seeking = Queued::join(&self.seeking, u32::MAX);
-        let checkout = self.found(pools);
+        let checkout = self.found(deadline, pools);
         tokio::pin!(checkout);
         loop {
             tokio::select! {
