@@ -52,11 +52,12 @@ impl Collector {
     /// For an answer of no more than `limit` bytes.
     pub(super) fn new(plan: &Plan, csv: bool, limit: usize, checks: Checks) -> Self {
         let columns = Arc::clone(&plan.columns);
+        let room = plan.room.bytes().max(ROOM);
         Self {
             kind: plan.rows,
             json: match plan.rows {
-                Rows::Objects => JsonRows::new(Arc::clone(&columns), ROOM),
-                Rows::Values => JsonRows::values(Arc::clone(&columns), ROOM),
+                Rows::Objects => JsonRows::new(Arc::clone(&columns), room),
+                Rows::Values => JsonRows::values(Arc::clone(&columns), room),
                 _ => JsonRows::new(Arc::clone(&columns), 0),
             },
             columns,
@@ -124,6 +125,7 @@ impl Collector {
 
     /// The body of what `plan` came to; a single row without the list around it if it is to stand alone.
     pub(super) fn body(self, plan: &Plan, alone: bool) -> Bytes {
+        plan.room.learn(self.json.len());
         match self.kind {
             Rows::Objects | Rows::Values if alone => self.json.finish_single(),
             Rows::Objects | Rows::Values => self.json.finish(),
@@ -312,7 +314,7 @@ impl Checks {
     }
 }
 
-/// Room for the rows that most answers have: one or two.
+/// Room for one row or two, before anything is known of a plan's answers.
 const ROOM: usize = 512;
 
 /// Room for a piece, and for the row that makes it one.

@@ -163,19 +163,27 @@ impl<'a> Body<'a> {
 
     /// A text that ends in a NUL.
     pub(super) fn text(&mut self) -> Result<&'a [u8], Error> {
-        let end = self.0.iter().position(|byte| *byte == 0).ok_or(SHORT)?;
+        let Some(end) = self.0.iter().position(|byte| *byte == 0) else {
+            return Err(SHORT);
+        };
         let (text, rest) = self.0.split_at(end);
         self.0 = &rest[1..];
         Ok(text)
     }
 
     pub(super) fn skip(&mut self, length: usize) -> Result<(), Error> {
-        self.0 = self.0.get(length..).ok_or(SHORT)?;
+        let Some(rest) = self.0.get(length..) else {
+            return Err(SHORT);
+        };
+        self.0 = rest;
         Ok(())
     }
 
     fn chunk<const N: usize>(&mut self) -> Result<[u8; N], Error> {
-        let (chunk, rest) = self.0.split_first_chunk().ok_or(SHORT)?;
+        // Not `ok_or`: an error that is made for nothing has to be dropped, for each value of each row.
+        let Some((chunk, rest)) = self.0.split_first_chunk() else {
+            return Err(SHORT);
+        };
         self.0 = rest;
         Ok(*chunk)
     }
@@ -196,7 +204,9 @@ pub(super) fn message(bytes: &[u8]) -> Result<Option<(u8, Body<'_>, usize)>, Err
     };
     // It counts itself, but not the tag.
     let length = usize::try_from(length).ok().and_then(|length| length.checked_sub(4));
-    let length = length.ok_or(Error::Protocol("a message of negative length"))?;
+    let Some(length) = length else {
+        return Err(Error::Protocol("a message of negative length"));
+    };
     if length > MAX_MESSAGE {
         return Err(Error::Protocol("a message of more than 256 MiB"));
     }

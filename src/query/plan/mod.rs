@@ -4,6 +4,7 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::catalog::{Catalog, Column, Handler, Link, Relation, Scope};
 use crate::encode;
@@ -51,6 +52,38 @@ pub struct Plan {
     pub settings: Box<[(Box<str>, Box<str>)]>,
     /// Embedded relations that were named by their own name although they have an alias: name and alias.
     pub legacy_names: Box<[(String, String)]>,
+    /// How much room its answers take.
+    pub room: Room,
+}
+
+/// How long the answers to a plan have been: the next one has room from the start, and does not grow step by step.
+#[derive(Debug, Default)]
+pub struct Room(AtomicUsize);
+
+impl Room {
+    /// No more is made ready than this: what is longer pays for growing by its length.
+    const MOST: usize = 64 << 10;
+
+    /// Bytes for the next answer.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// Learns that an answer had so many bytes. A shorter one after long ones takes a little away.
+    pub fn learn(&self, bytes: usize) {
+        let known = self.bytes();
+        let next = bytes.min(Self::MOST).max(known - known / 8);
+        if next != known {
+            self.0.store(next, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Clone for Room {
+    fn clone(&self) -> Self {
+        Self(self.bytes().into())
+    }
 }
 
 /// What a statement's rows are.
