@@ -343,6 +343,11 @@ impl Way {
     }
 }
 
+/// The server that only says hello.
+pub(crate) async fn empty_server(street: &Street) -> Result<Server> {
+    start_baseline(Kind::Hello, 0, Hello.application(), &[], street).await
+}
+
 async fn start_baseline(
     kind: Kind,
     connections: u32,

@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::task::spawn_blocking;
 
 use crate::Result;
+use crate::cells;
 use crate::load;
 use crate::load::Tally;
 use crate::options::Scale;
@@ -25,16 +26,14 @@ pub(crate) async fn measure(street: &Street, scale: &Scale) -> Result<Fairness> 
     let of = |tenants| Arc::new(Traffic::of(Work::ByKey, Order::RoundRobin, tenants, dialect));
     let (hot, light) = (of(&tenants[..1]), of(&tenants[1..]));
     let time = 3 * scale.run;
-    let lightly = async || load::drive(address, &light, scale.light, time, PAUSE).await;
 
-    lightly().await?;
-    let alone = lightly().await?;
-    let heavily = beside(address, Arc::clone(&hot), scale.hot, time + HEAD_START);
-    let (hot, beside_hot) = tokio::join!(heavily, async {
-        tokio::time::sleep(HEAD_START / 2).await;
-        lightly().await
-    });
-    let (hot, beside_hot) = (hot?, beside_hot?);
+    load::drive(address, &light, scale.light, time, PAUSE).await?;
+    let [alone, hot, beside_hot] = crowded(address, [&hot, &light], scale).await?;
+    // What of that is the machine's: clients of a server that has nothing to do but say hello.
+    let empty = cells::empty_server(street).await?;
+    let hello = Arc::new(Traffic::hello());
+    let [hello_alone, _, hello_beside_hot] = crowded(empty.address(), [&hello, &hello], scale).await?;
+    drop(empty);
 
     let statements = async |long: bool| {
         let traffic = Arc::new(waits(street, long));
@@ -46,12 +45,27 @@ pub(crate) async fn measure(street: &Street, scale: &Scale) -> Result<Fairness> 
     Ok(Fairness {
         light_alone: Latency::of([&alone.latencies]),
         light_beside_hot: Latency::of([&beside_hot.latencies]),
+        hello_alone: Latency::of([&hello_alone.latencies]),
+        hello_beside_hot: Latency::of([&hello_beside_hot.latencies]),
         hot_per_second: hot.answered as f64 / hot.elapsed.as_secs_f64(),
         short_alone: Latency::of([&short.latencies]),
         short_beside_long: Latency::of([&beside_long.latencies]),
         hot_refused: hot.refused.clone(),
         failed: all.iter().flat_map(|tally| tally.refused.values()).sum(),
     })
+}
+
+/// A few clients that pause, alone; then many that do not, and the few beside them.
+async fn crowded(address: SocketAddr, [hot, light]: [&Arc<Traffic>; 2], scale: &Scale) -> Result<[Tally; 3]> {
+    let time = 3 * scale.run;
+    let lightly = async || load::drive(address, light, scale.light, time, PAUSE).await;
+    let alone = lightly().await?;
+    let heavily = beside(address, Arc::clone(hot), scale.hot, time + HEAD_START);
+    let (hot, beside_hot) = tokio::join!(heavily, async {
+        tokio::time::sleep(HEAD_START / 2).await;
+        lightly().await
+    });
+    Ok([alone, hot?, beside_hot?])
 }
 
 /// On a thread of its own: else the clients whose latencies count would wait for these.

@@ -37,6 +37,14 @@ pub(crate) fn goals(results: &Results) -> Vec<Goal> {
         cell(Work::ByKey, results.few, Way::Rowhouse),
         cell(Work::ByKey, results.few, Way::SetPath),
     );
+    let shared = results.cells.iter().find(|cell| cell.way == Way::RowhouseShared);
+    let beside_shared = |cell: &&Cell| shared.is_some_and(|shared| cell.set == shared.set) && cell.way == Way::SetPath;
+    ratio(
+        "The same with shared reads",
+        2.2,
+        shared,
+        results.cells.iter().find(beside_shared),
+    );
     let fifty = one(Work::Fifty, Way::Rowhouse);
     ratio("50 rows, against pgbench", 0.8, fifty, one(Work::Fifty, Way::Pgbench));
     ratio("50 rows, against json_agg", 1.6, fifty, one(Work::Fifty, Way::JsonAgg));

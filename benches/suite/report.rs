@@ -183,12 +183,15 @@ fn told_fairness(fairness: &Fairness) -> String {
     let p99 = |latency: &Latency| format!("{:.2} ms", latency.p99);
     format!(
         "Light tenants, p99: {} alone, {} beside a hot one with {} answers a second (refused, by status: {:?}). \
+         The same clients of the server that only says hello: {} alone, {} beside the others. \
          Statements of 1 ms, p99: {} alone, {} \
          beside 1 % of 100 ms. Answers that failed: {}.",
         p99(&fairness.light_alone),
         p99(&fairness.light_beside_hot),
         thousands(fairness.hot_per_second),
         fairness.hot_refused,
+        p99(&fairness.hello_alone),
+        p99(&fairness.hello_beside_hot),
         p99(&fairness.short_alone),
         p99(&fairness.short_beside_long),
         fairness.failed

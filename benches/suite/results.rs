@@ -160,6 +160,9 @@ pub(crate) struct Fairness {
     /// Requests of light tenants without the hot one, and beside it.
     pub(crate) light_alone: Latency,
     pub(crate) light_beside_hot: Latency,
+    /// The same with as many clients of a server that only says hello.
+    pub(crate) hello_alone: Latency,
+    pub(crate) hello_beside_hot: Latency,
     /// Good answers of the hot tenant a second.
     pub(crate) hot_per_second: f64,
     /// Its other answers, by their status.
