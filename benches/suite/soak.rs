@@ -16,13 +16,21 @@ use crate::report::{Report, thousands};
 use crate::street::{Setup, Street, Tenant};
 use crate::traffic::{Chance, Dialect, Exchange, Traffic};
 
-/// So many `requests`; an error if one answer was wrong, or if there ever were more connections than the budget.
+/// So many `requests`, half of them of tenants that share connections for short reads; an error if one answer was wrong, or if
+/// there ever were more connections than the budget.
 pub(crate) async fn run(street: &Street, scale: &Scale, requests: u64, report: &Report) -> Result<()> {
+    for shared_reads in [true, false] {
+        let setup = Setup {
+            budget: BUDGET,
+            shared_reads,
+        };
+        soak(street, scale, setup, requests.div_ceil(2), report).await?;
+    }
+    Ok(())
+}
+
+async fn soak(street: &Street, scale: &Scale, setup: Setup, requests: u64, report: &Report) -> Result<()> {
     let tenants = street.tenants(scale.soaked);
-    let setup = Setup {
-        budget: BUDGET,
-        shared_reads: true,
-    };
     let edge = street.edge(tenants.len(), setup).await?;
     street.seal_letters().await?;
     let traffic = Arc::new(traffic(tenants));
@@ -51,9 +59,10 @@ pub(crate) async fn run(street: &Street, scale: &Scale, requests: u64, report: &
     }
     let forbidden = refused.remove(&401).unwrap_or(0);
     report.say(&format!(
-        "soak: {} requests of {} tenants in {:.0?}: {wrong} wrong answers, {} refused as they should be, others {refused:?}",
+        "soak: {} requests of {} tenants, {}, in {:.0?}: {wrong} wrong answers, {} refused as they should be, others {refused:?}",
         thousands(done as f64),
         tenants.len(),
+        if setup.shared_reads { "shared reads" } else { "a login each" },
         begun.elapsed(),
         thousands(forbidden as f64),
     ))?;

@@ -7,6 +7,7 @@ use rowhouse::edge::Edge;
 use rowhouse::embedded;
 use rowhouse::embedded::Postgres;
 use rowhouse::migrate;
+use tokio::time::sleep;
 use tokio_postgres::NoTls;
 use tokio_postgres::error::SqlState;
 
@@ -133,26 +134,53 @@ REVOKE ALL ON FUNCTION trap(oid, regclass), trap(oid, regnamespace) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION trap(oid, regclass), trap(oid, regnamespace) TO rowhouse_edge;
 ";
 
-/// 1. `cliente`'s catalog is read as the edge's login, and that of `cliente2`, which searches a schema more, as its own. 2. They are the same.
-/// 3. Nothing of the tenant's has run as the edge's login.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_catalog_is_the_same_whoever_reads_it() {
-    let dir = TempDir::new();
+/// A private Postgres and an edge over it, where two tenants have logins of their own.
+async fn two_with_logins(dir: &TempDir, more: &str, files: Option<&str>) -> (Postgres, tokio_postgres::Client, Edge) {
     let mut options = embedded::Options::new(dir.path().join("pg"));
     options.durable = false;
     let postgres = Postgres::start(options).unwrap();
     make_edge_login(&postgres).await;
     let superuser = connect(postgres.socket_dir(), "postgres", "rowhouse").await;
-    let options = over_url(
-        dir.path(),
-        &postgres,
-        migrate::EDGE_LOGIN,
-        "credentials = \"per_tenant\"",
-    );
+    let more = format!("credentials = \"per_tenant\"\n{more}");
+    let options = over_url(dir.path(), &postgres, migrate::EDGE_LOGIN, &more);
+    if let Some(files) = files {
+        fs::write(options.config_dir.join("tenants/both.toml"), files).unwrap();
+    }
+    let edge = Edge::start(options).await.unwrap();
+    (postgres, superuser, edge)
+}
+
+/// 1. A view of `cliente`'s is locked when its catalog is to be read. 2. The one connection for catalogs is there for `cliente2`.
+/// 3. `cliente` is answered when the lock is gone.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_locked_table_keeps_no_other_tenant_from_its_catalog() {
+    let dir = TempDir::new();
+    let limits = "[defaults]\nlock_timeout = \"20s\"\nstatement_timeout = \"30s\"";
+    let (_postgres, mut superuser, edge) = two_with_logins(&dir, limits, None).await;
+    let sql = "CREATE VIEW cliente.seen AS SELECT 1 AS id";
+    superuser.batch_execute(sql).await.unwrap();
+    let lock = superuser.transaction().await.unwrap();
+    lock.batch_execute("LOCK TABLE cliente.seen").await.unwrap();
+    let locked_out = request(&edge, "GET", "cliente", "/api/mylist", "");
+    let others = async {
+        sleep(Duration::from_millis(200)).await;
+        let reply = request(&edge, "GET", "cliente2", "/api/mylist", "").await;
+        assert_eq!(reply.status, 200, "{reply:?}");
+        lock.commit().await.unwrap();
+    };
+    let (reply, ()) = tokio::join!(locked_out, others);
+    assert_eq!(reply.status, 200, "{reply:?}");
+    assert!(edge.stop(Duration::from_secs(5)).await);
+}
+
+/// 1. `cliente`'s catalog is read as the edge's login, and that of `cliente2`, which searches a schema more, as its own. 2. They are the same.
+/// 3. Nothing of the tenant's has run as the edge's login.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_catalog_is_the_same_whoever_reads_it() {
+    let dir = TempDir::new();
     let files = "[tenants.cliente]\nhosts = [\"cliente.localhost\"]\n\
                  [tenants.cliente2]\nhosts = [\"cliente2.localhost\"]\nextra_search_path = [\"nowhere\"]\n";
-    fs::write(options.config_dir.join("tenants/both.toml"), files).unwrap();
-    let edge = Edge::start(options).await.unwrap();
+    let (_postgres, superuser, edge) = two_with_logins(&dir, "", Some(files)).await;
     for (tenant, more) in [("cliente", TRAPS), ("cliente2", "")] {
         let sql = format!("SET search_path = {tenant}, public; {NAMES} {more}");
         superuser.batch_execute(&sql).await.unwrap();

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::sync::SemaphorePermit;
 use tokio::time::{Instant, timeout_at};
+use tokio_postgres::error::SqlState;
 
 use super::{Queued, SHORT_WAITING, TenantPool};
 use crate::pool::Pools;
@@ -19,6 +20,18 @@ use crate::pool::stream::{Begun, Ran, Running};
 /// Reads of a tenant that run on shared connections at once: more have connections of its own, so that nobody else waits
 /// behind them.
 const SHARED_AT_ONCE: u32 = 16;
+
+/// What is alike for all takes no longer than this on a connection that all wait for, and waits for no tenant's locks: what does
+/// is run on the tenant's own.
+const SHORTLY: &[(&str, &str)] = &[("lock_timeout", "20ms"), ("statement_timeout", "500ms")];
+
+fn is_too_long(error: &Error) -> bool {
+    match error {
+        Error::Database(error) => matches!(*error.code(), SqlState::LOCK_NOT_AVAILABLE | SqlState::QUERY_CANCELED),
+        Error::Deadline(_) => true,
+        _ => false,
+    }
+}
 
 /// A place on a lane, of the tenant's own connections or of the shared ones.
 struct Seat<'a> {
@@ -89,18 +102,23 @@ impl TenantPool {
             self.open_ahead();
         }
         let guise = Guise { alike: true, ..guise };
-        let mut ran = shared
-            .run_alone(deadline, pools, call, Some(guise), rows(), &|_| {})
-            .await;
+        let shortly = Call {
+            statement: call.statement,
+            access: Access::Read { settings: SHORTLY },
+        };
+        let run = async || {
+            let ran = shared.run_alone(deadline, pools, &shortly, Some(guise), rows(), &|_| {});
+            ran.await
+        };
+        let mut ran = run().await;
         if let Err(Unrun::Failed(error)) = &ran
             && error.is_of_connection()
         {
-            ran = shared
-                .run_alone(deadline, pools, call, Some(guise), rows(), &|_| {})
-                .await;
+            ran = run().await;
         }
         match ran {
             Err(Unrun::Elsewhere) => self.run(pools, call, rows, |_| {}).await,
+            Err(Unrun::Failed(error)) if is_too_long(&error) => self.run(pools, call, rows, |_| {}).await,
             ran => ran.map_err(Error::of_alone)?.whole().await,
         }
     }
