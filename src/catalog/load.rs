@@ -9,6 +9,9 @@ use super::{Catalog, Error, build, raw};
 /// Run it in a session with the tenant's search_path: names of types come out as that session sees them. It may be planned
 /// in any.
 ///
+/// Every comparison is of types that Postgres has an operator of its own for, so that none of the tenant's is ever a better match,
+/// whoever runs it.
+///
 /// Everything is found by way of indexes: of `pg_depend` by schema, by row type and by view. Other catalogs have none for
 /// that, and the tables of ten thousand tenants are in them. `LIMIT 1` stands where the planner would go through all of one.
 pub const LOAD_SQL: &str = r"
@@ -19,8 +22,8 @@ WITH RECURSIVE searched AS (
     SELECT c.oid, c.relname, c.relkind, c.relrowsecurity, c.reltype, n.of_tenant
     FROM searched AS n
     JOIN pg_catalog.pg_depend AS d
-        ON d.refclassid = 'pg_catalog.pg_namespace'::pg_catalog.regclass AND d.refobjid = n.oid
-        AND d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.deptype = 'n'
+        ON d.refclassid = 'pg_catalog.pg_namespace'::pg_catalog.regclass::pg_catalog.oid AND d.refobjid = n.oid
+        AND d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass::pg_catalog.oid AND d.deptype = 'n'
     JOIN pg_catalog.pg_class AS c ON c.oid = d.objid
     WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f')
         AND NOT c.relispartition
@@ -29,7 +32,7 @@ WITH RECURSIVE searched AS (
         -- and a tenant's index or partition hides a shared table as well.
         AND NOT EXISTS (
             SELECT FROM pg_catalog.pg_class AS hiding
-            WHERE hiding.relname = c.relname AND hiding.relnamespace = 'pg_catalog'::pg_catalog.regnamespace
+            WHERE hiding.relname = c.relname AND hiding.relnamespace = 'pg_catalog'::pg_catalog.regnamespace::pg_catalog.oid
         )
         AND (n.of_tenant OR NOT EXISTS (
             SELECT FROM pg_catalog.pg_class AS hiding
@@ -44,8 +47,8 @@ WITH RECURSIVE searched AS (
     FROM below AS b
     JOIN pg_catalog.pg_rewrite AS w ON w.ev_class = b.oid AND w.rulename = '_RETURN'
     JOIN pg_catalog.pg_depend AS d
-        ON d.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass AND d.objid = w.oid
-        AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass
+        ON d.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass::pg_catalog.oid AND d.objid = w.oid
+        AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass::pg_catalog.oid
 ), attribute AS MATERIALIZED (
     SELECT a.*, NULL::pg_catalog.oid AS func FROM pg_catalog.pg_attribute AS a
     JOIN relation AS r ON r.oid = a.attrelid
@@ -54,20 +57,20 @@ WITH RECURSIVE searched AS (
     SELECT p.*, n.of_tenant
     FROM searched AS n
     JOIN pg_catalog.pg_depend AS d
-        ON d.refclassid = 'pg_catalog.pg_namespace'::pg_catalog.regclass AND d.refobjid = n.oid
-        AND d.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass AND d.deptype = 'n'
+        ON d.refclassid = 'pg_catalog.pg_namespace'::pg_catalog.regclass::pg_catalog.oid AND d.refobjid = n.oid
+        AND d.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass::pg_catalog.oid AND d.deptype = 'n'
     JOIN pg_catalog.pg_proc AS p ON p.oid = d.objid
     WHERE p.prokind = 'f'
         AND (n.of_tenant OR $3::pg_catalog.bool)
-        AND p.prorettype NOT IN ('pg_catalog.trigger'::pg_catalog.regtype, 'pg_catalog.event_trigger'::pg_catalog.regtype)
+        AND p.prorettype NOT IN ('pg_catalog.trigger'::pg_catalog.regtype::pg_catalog.oid, 'pg_catalog.event_trigger'::pg_catalog.regtype::pg_catalog.oid)
         AND NOT EXISTS (
             SELECT FROM pg_catalog.pg_depend AS e
-            WHERE e.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass AND e.objid = p.oid AND e.deptype = 'e'
+            WHERE e.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass::pg_catalog.oid AND e.objid = p.oid AND e.deptype = 'e'
         )
         AND NOT EXISTS (
             SELECT FROM pg_catalog.pg_proc AS hiding
             WHERE hiding.proname = p.proname AND hiding.proargtypes = p.proargtypes
-                AND hiding.pronamespace = 'pg_catalog'::pg_catalog.regnamespace
+                AND hiding.pronamespace = 'pg_catalog'::pg_catalog.regnamespace::pg_catalog.oid
         )
 ), argument AS (
     SELECT f.oid AS func, a.position, a.name, a.type, COALESCE(a.mode, 'i') AS mode
@@ -83,14 +86,14 @@ WITH RECURSIVE searched AS (
     SELECT p.oid, r.oid AS relation
     FROM relation AS r
     JOIN pg_catalog.pg_depend AS d
-        ON d.refclassid = 'pg_catalog.pg_type'::pg_catalog.regclass AND d.refobjid = r.reltype
-        AND d.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass
+        ON d.refclassid = 'pg_catalog.pg_type'::pg_catalog.regclass::pg_catalog.oid AND d.refobjid = r.reltype
+        AND d.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass::pg_catalog.oid
     JOIN pg_catalog.pg_proc AS p ON p.oid = d.objid
     WHERE p.pronargs = 1 AND p.proargtypes[0] = r.reltype AND p.prokind = 'f'
     UNION
     SELECT f.oid, NULL FROM function AS f
     WHERE f.pronargs = 1
-        AND f.proargtypes[0] IN ('pg_catalog.record'::pg_catalog.regtype, 'pg_catalog.anyelement'::pg_catalog.regtype)
+        AND f.proargtypes[0] IN ('pg_catalog.record'::pg_catalog.regtype::pg_catalog.oid, 'pg_catalog.anyelement'::pg_catalog.regtype::pg_catalog.oid)
 ), used_type AS (
     SELECT a.atttypid AS oid FROM attribute AS a
     UNION
@@ -112,10 +115,11 @@ WITH RECURSIVE searched AS (
         SELECT d.typbasetype FROM pg_catalog.pg_type AS d WHERE d.oid = s.oid AND d.typtype = 'd' LIMIT 1
     ) AS t
 ), base AS MATERIALIZED (
-    SELECT s.type, t.oid, t.typname, t.typtype, t.typrelid, t.typnamespace = 'pg_catalog'::pg_catalog.regnamespace AS built_in
+    SELECT s.type, t.oid, t.typname, t.typtype, t.typrelid, t.typnamespace = 'pg_catalog'::pg_catalog.regnamespace::pg_catalog.oid AS built_in
     FROM step AS s
     CROSS JOIN LATERAL (
-        SELECT b.* FROM pg_catalog.pg_type AS b WHERE b.oid = s.oid AND b.typtype <> 'd' LIMIT 1
+        SELECT b.oid, b.typname, b.typtype, b.typrelid, b.typnamespace FROM pg_catalog.pg_type AS b
+        WHERE b.oid = s.oid AND b.typtype <> 'd' LIMIT 1
     ) AS t
 )
 SELECT
@@ -137,23 +141,23 @@ SELECT
                 OR NOT b.built_in AND b.typtype <> 'e'
                 OR (NOT b.built_in OR t.typtype = 'd') AND EXISTS (
                     SELECT FROM pg_catalog.pg_depend AS c
-                    WHERE c.refclassid = 'pg_catalog.pg_type'::pg_catalog.regclass AND c.refobjid IN (t.oid, b.oid)
-                        AND c.classid IN ('pg_catalog.pg_cast'::pg_catalog.regclass, 'pg_catalog.pg_operator'::pg_catalog.regclass)
+                    WHERE c.refclassid = 'pg_catalog.pg_type'::pg_catalog.regclass::pg_catalog.oid AND c.refobjid IN (t.oid, b.oid)
+                        AND c.classid IN ('pg_catalog.pg_cast'::pg_catalog.regclass::pg_catalog.oid, 'pg_catalog.pg_operator'::pg_catalog.regclass::pg_catalog.oid)
                 ) AS code,
             CASE
                 WHEN a.attidentity = 'd' THEN (
                     SELECT pg_catalog.format('nextval(%L)', s.objid::pg_catalog.regclass)
                     FROM pg_catalog.pg_depend AS s
-                    WHERE s.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass AND s.refobjid = a.attrelid
+                    WHERE s.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass::pg_catalog.oid AND s.refobjid = a.attrelid
                         AND s.refobjsubid = a.attnum AND s.deptype = 'i'
-                        AND s.classid = 'pg_catalog.pg_class'::pg_catalog.regclass
+                        AND s.classid = 'pg_catalog.pg_class'::pg_catalog.regclass::pg_catalog.oid
                 )
                 WHEN a.attidentity <> '' OR a.attgenerated <> '' THEN NULL
                 WHEN e.adbin IS NOT NULL THEN pg_catalog.pg_get_expr(e.adbin, e.adrelid)
                 WHEN t.typtype = 'd' THEN pg_catalog.pg_get_expr(t.typdefaultbin, 0)
             END AS default,
             pg_catalog.col_description(a.attrelid, a.attnum) AS comment,
-            m.modifier - CASE WHEN b.oid IN (1042, 1043) THEN 4 ELSE 0 END AS max_length,
+            m.modifier - CASE WHEN b.oid IN (1042::pg_catalog.oid, 1043::pg_catalog.oid) THEN 4 ELSE 0 END AS max_length,
             CASE WHEN b.typtype = 'e' THEN (
                 SELECT pg_catalog.json_agg(l.enumlabel ORDER BY l.enumsortorder)
                 FROM pg_catalog.pg_enum AS l WHERE l.enumtypid = b.oid
@@ -164,7 +168,7 @@ SELECT
         LEFT JOIN pg_catalog.pg_attrdef AS e ON e.adrelid = a.attrelid AND e.adnum = a.attnum AND a.atthasdef
         LEFT JOIN LATERAL (
             SELECT CASE WHEN t.typtype = 'd' THEN t.typtypmod ELSE a.atttypmod END AS modifier
-        ) AS m ON m.modifier > 0 AND b.oid IN (1042, 1043, 1560, 1562)
+        ) AS m ON m.modifier > 0 AND b.oid IN (1042::pg_catalog.oid, 1043::pg_catalog.oid, 1560::pg_catalog.oid, 1562::pg_catalog.oid)
         ORDER BY a.attrelid, a.attnum
     ) AS x)::pg_catalog.text,
     (SELECT COALESCE(pg_catalog.json_agg(x), '[]') FROM (
@@ -172,7 +176,7 @@ SELECT
             k.confrelid::pg_catalog.int8 AS target, COALESCE(k.confkey, '{}') AS target_columns
         FROM below AS b
         JOIN pg_catalog.pg_constraint AS k ON k.conrelid = b.oid
-        WHERE k.contype IN ('p', 'u') OR k.contype = 'f' AND k.conparentid = 0
+        WHERE k.contype IN ('p', 'u') OR k.contype = 'f' AND k.conparentid = 0::pg_catalog.oid
         ORDER BY k.conrelid, k.conname
     ) AS x)::pg_catalog.text,
     (SELECT COALESCE(pg_catalog.json_agg(x), '[]') FROM (
@@ -180,7 +184,7 @@ SELECT
         FROM below AS b
         CROSS JOIN LATERAL (
             SELECT v.ev_class, v.ev_action FROM pg_catalog.pg_rewrite AS v
-            WHERE v.ev_class = b.oid AND v.rulename = '_RETURN' LIMIT 1
+            WHERE v.ev_class = b.oid AND v.rulename = '_RETURN' AND v.ev_type = '1' LIMIT 1
         ) AS w
     ) AS x)::pg_catalog.text,
     (SELECT COALESCE(pg_catalog.json_agg(x), '[]') FROM (
@@ -220,7 +224,7 @@ SELECT
         SELECT o.relation::pg_catalog.int8, p.proname AS name,
             COALESCE(n.of_tenant, false) AS own,
             pg_catalog.pg_function_is_visible(p.oid) AS visible,
-            p.proretset AS set, p.prorows = 1 AS one_row,
+            p.proretset AS set, p.prorows = 1::pg_catalog.float4 AS one_row,
             pg_catalog.format_type(p.prorettype, NULL) AS type,
             CASE WHEN b.built_in THEN pg_catalog.format_type(b.oid, NULL) ELSE pg_catalog.format_type(p.prorettype, NULL) END AS base,
             b.oid::pg_catalog.int8 AS type_oid,
@@ -239,9 +243,9 @@ SELECT
         FROM used_type AS u
         JOIN pg_catalog.pg_type AS d ON d.oid = u.oid AND d.typtype = 'd'
         CROSS JOIN LATERAL (
-            SELECT f.* FROM pg_catalog.pg_cast AS f WHERE f.castsource = d.oid AND f.casttarget IN (25, 114)
+            SELECT f.* FROM pg_catalog.pg_cast AS f WHERE f.castsource = d.oid AND f.casttarget IN (25::pg_catalog.oid, 114::pg_catalog.oid)
             UNION ALL
-            SELECT f.* FROM pg_catalog.pg_cast AS f WHERE f.castsource IN (25, 114) AND f.casttarget = d.oid
+            SELECT f.* FROM pg_catalog.pg_cast AS f WHERE f.castsource IN (25::pg_catalog.oid, 114::pg_catalog.oid) AND f.casttarget = d.oid
         ) AS c
         JOIN pg_catalog.pg_proc AS p ON p.oid = c.castfunc
         WHERE c.castcontext = 'i' AND c.castmethod = 'f'
@@ -250,17 +254,17 @@ SELECT
         SELECT pg_catalog.lower(m.typname) AS media_type,
             CASE WHEN pg_catalog.pg_function_is_visible(p.oid) THEN pg_catalog.quote_ident(p.proname)
                 ELSE p.oid::pg_catalog.regproc::pg_catalog.text END AS function,
-            CASE WHEN p.proargtypes[0] = 'pg_catalog.anyelement'::pg_catalog.regtype THEN NULL ELSE a.typname END AS relation,
+            CASE WHEN p.proargtypes[0] = 'pg_catalog.anyelement'::pg_catalog.regtype::pg_catalog.oid THEN NULL ELSE a.typname END AS relation,
             NULL AS call
         FROM searched AS n
         JOIN pg_catalog.pg_depend AS d
-            ON d.refclassid = 'pg_catalog.pg_namespace'::pg_catalog.regclass AND d.refobjid = n.oid
-            AND d.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass AND d.deptype = 'n'
+            ON d.refclassid = 'pg_catalog.pg_namespace'::pg_catalog.regclass::pg_catalog.oid AND d.refobjid = n.oid
+            AND d.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass::pg_catalog.oid AND d.deptype = 'n'
         JOIN pg_catalog.pg_proc AS p ON p.oid = d.objid
         JOIN pg_catalog.pg_type AS m ON m.oid = p.prorettype AND m.typtype = 'd' AND m.typname LIKE '%/%'
         JOIN pg_catalog.pg_type AS a ON a.oid = p.proargtypes[0]
         WHERE p.prokind = 'a' AND p.pronargs = 1
-            AND (a.typrelid <> 0 OR p.proargtypes[0] = 'pg_catalog.anyelement'::pg_catalog.regtype)
+            AND (a.typrelid <> 0::pg_catalog.oid OR p.proargtypes[0] = 'pg_catalog.anyelement'::pg_catalog.regtype::pg_catalog.oid)
         UNION
         SELECT pg_catalog.lower(m.typname), m.oid::pg_catalog.regtype::pg_catalog.text, NULL, f.proname
         FROM function AS f
@@ -276,7 +280,9 @@ SELECT
             JOIN pg_catalog.pg_roles AS r ON r.oid = s.setrole
             CROSS JOIN LATERAL pg_catalog.unnest(s.setconfig) AS c
             LEFT JOIN pg_catalog.pg_settings AS g ON pg_catalog.lower(g.name) = pg_catalog.lower(pg_catalog.split_part(c, '=', 1))
-            WHERE s.setdatabase = 0 AND pg_catalog.pg_has_role($4::pg_catalog.name, r.oid, 'MEMBER') AND r.rolname <> $4::pg_catalog.name
+            WHERE s.setdatabase = 0::pg_catalog.oid AND pg_catalog.pg_has_role(
+                    (SELECT l.oid FROM pg_catalog.pg_roles AS l WHERE l.rolname = $4::pg_catalog.text), r.oid, 'MEMBER'
+                ) AND r.rolname <> $4::pg_catalog.text
                 AND COALESCE(g.context, 'user') = 'user'
                 -- These are what a tenant is, and not for a role to change.
                 AND pg_catalog.lower(pg_catalog.split_part(c, '=', 1)) NOT IN ('search_path', 'role', 'session_authorization')

@@ -108,7 +108,7 @@ fn schema_sql(tenant: &Tenant, owner: &RoleName, anonymous: &RoleName, user: &Ro
             END IF;
         END $$;
         SET LOCAL ROLE {owner};
-        -- For the login that is what it reads of the catalog: what is there, and no row.
+        -- The login reads the catalog: it has to find the schema, and may read no row.
         GRANT USAGE ON SCHEMA {schema} TO SESSION_USER, {anonymous}, {user};\n",
         name = tenant.schema,
         owner_name = owner,

@@ -141,11 +141,8 @@ impl Budget {
         let (turn, slot) = oneshot::channel();
         let number = {
             let mut state = self.lock();
-            self.grow(&mut state);
-            if state.has_one_for(holder) {
-                state.taken += 1;
-                state.hold(holder, 1);
-                return Some(self.slot_of(holder));
+            if let Some(slot) = self.free_slot_of(&mut state, holder) {
+                return Some(slot);
             }
             if state.line.len() >= SHORT_LINE.max(LINE_PER_SLOT * self.size as usize) {
                 return None;
@@ -163,6 +160,21 @@ impl Budget {
         };
         let _place = Place { budget: self, number };
         slot.await.ok()
+    }
+
+    /// A slot that is free for this holder now.
+    pub(super) fn free_slot(self: &Arc<Self>, holder: &Arc<Holder>) -> Option<Slot> {
+        self.free_slot_of(&mut self.lock(), holder)
+    }
+
+    fn free_slot_of(self: &Arc<Self>, state: &mut State, holder: &Arc<Holder>) -> Option<Slot> {
+        self.grow(state);
+        if !state.has_one_for(holder) {
+            return None;
+        }
+        state.taken += 1;
+        state.hold(holder, 1);
+        Some(self.slot_of(holder))
     }
 
     /// Holds back what is kept for `holder`, until it is withdrawn. Who has such slots now keeps them as long as they need

@@ -316,17 +316,23 @@ impl Cluster {
             self.note(&result, began.elapsed(), attempt);
             match result {
                 Err(Error::ClusterDown { .. }) if asked.elapsed() < PATIENCE => {
-                    timeout_at(deadline, berth.clear()).await.map_err(|_| too_late())?;
+                    self.clear(&mut berth, deadline).await?;
                 }
                 Err(Error::ClusterSaturated { .. }) if !was_full => {
                     was_full = true;
-                    timeout_at(deadline, berth.clear()).await.map_err(|_| too_late())?;
+                    self.clear(&mut berth, deadline).await?;
                     sleep_until(deadline.min(Instant::now() + FULL_PAUSE.mul_f64(0.5 + chance()))).await;
                 }
                 Ok(connected) => return Ok((connected, berth)),
                 Err(error) => return Err(error.retried_after(self.breaker.retry_after())),
             }
         }
+    }
+
+    /// Waits until what was refused is closed, so that its slot can be used again.
+    async fn clear(&self, berth: &mut Berth, deadline: Instant) -> Result<(), Error> {
+        let cleared = timeout_at(deadline, berth.clear()).await;
+        cleared.map_err(|_| too_late().retried_after(self.breaker.retry_after()))
     }
 
     /// Keeps what came of an attempt, for the operator and for the next one.

@@ -218,7 +218,11 @@ impl Session {
     /// If the future is dropped before it is done, the state of the connection is unknown: the lease closes it then.
     pub(super) async fn run<R: Rows>(&self, order: Order<'_>, rows: R) -> Result<Ran<R>, Unrun> {
         let of_guise = order.guise.map(|guise| guise.identity.statement_timeout);
-        let limit = order.call.statement_timeout().or(of_guise);
+        let limit = match order.guise {
+            // What it may take is Postgres' to say. Planning it the first time is not part of that.
+            Some(guise) if guise.alike => of_guise,
+            _ => order.call.statement_timeout().or(of_guise),
+        };
         let order = Order {
             patience: Patience {
                 limit: limit.unwrap_or(self.statement_timeout).saturating_add(DEADLINE_SLACK),

@@ -1,13 +1,14 @@
 //! Connections that tenants of a cluster share: for reading catalogs, and where they may for short reads, one transaction each.
 //!
-//! Such a connection is nobody's: it is opened as the edge's own login, with a search path that finds nothing. What runs
+//! Such a connection is nobody's: it is opened as the edge's own login, with a search path that finds nothing. A read that runs
 //! on it is a batch that becomes the tenant first, by settings that hold to the end of its transaction (`search_path`,
 //! `role`), and says where it has come out; then comes the statement. Postgres itself takes the settings back at the
 //! end, whatever happens. Only reads that run no code of a tenant's own are sent here, so that nothing outlives them; and
 //! as they run as the tenant's role, even a wrong search path could not read a neighbour's rows.
 //!
 //! A statement is prepared once for each tenant: a plan belongs to the search path that it was made under. The one that reads
-//! a catalog is planned where no tenant's names are found, and once for all.
+//! a catalog is planned where no tenant's names are found, and once for all; then the batch takes on the tenant's search path, and
+//! its role only where the edge's login may.
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -46,6 +47,8 @@ pub struct Identity {
     pub(super) schema: Arc<str>,
     /// `search_path`, what differs from most tenants, and last `role`, if it takes one on.
     settings: Box<[(&'static str, Box<str>)]>,
+    /// Whether it does. Else it is not for rows.
+    pub(super) has_role: bool,
     pub(super) statement_timeout: Duration,
 }
 
@@ -76,6 +79,7 @@ impl Identity {
         Self {
             schema,
             settings: settings.into(),
+            has_role: role.is_some(),
             statement_timeout,
         }
     }
@@ -86,7 +90,7 @@ impl Identity {
         own: &[(&str, &str)],
     ) -> impl ExactSizeIterator<Item = (&'static str, &'a str)> + Clone + use<'a> {
         let names_role = own.iter().any(|(name, _)| *name == "role");
-        let taken = self.settings.len() - usize::from(names_role);
+        let taken = self.settings.len() - usize::from(names_role && self.has_role);
         self.settings.iter().take(taken).map(|(name, value)| (*name, &**value))
     }
 }

@@ -125,7 +125,9 @@ impl Collector {
 
     /// The body of what `plan` came to; a single row without the list around it if it is to stand alone.
     pub(super) fn body(self, plan: &Plan, alone: bool) -> Bytes {
-        plan.room.learn(self.json.len());
+        if matches!(self.kind, Rows::Objects | Rows::Values) {
+            plan.room.learn(self.json.len());
+        }
         match self.kind {
             Rows::Objects | Rows::Values if alone => self.json.finish_single(),
             Rows::Objects | Rows::Values => self.json.finish(),

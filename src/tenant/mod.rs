@@ -347,10 +347,18 @@ impl Tenant {
             },
             None => slot.loading.lock().await,
         };
-        if let Some(known) = slot.known.load_full().filter(|_| slot.is_fresh()) {
-            return Ok(known);
+        let known = slot.known.load_full();
+        match known {
+            Some(known) if slot.is_fresh() => Ok(known),
+            Some(known) => match self.read(at, pools, store).await {
+                // The next one tries again.
+                Err(CatalogError::Pool(pool::Error::ClusterSaturated { .. } | pool::Error::ConnectTimeout { .. })) => {
+                    Ok(known)
+                }
+                read => read,
+            },
+            None => self.read(at, pools, store).await,
         }
-        self.read(at, pools, store).await
     }
 
     /// What the schema number `at` holds now that the catalog with the number `outdated` was found not to be true any more:

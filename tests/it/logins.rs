@@ -111,7 +111,6 @@ async fn passwords_of_tenants_come_from_the_edges_own_and_change_with_it() {
     }
 }
 
-/// What `pg_stat_activity` shows of the edge's tenants: application and login, sorted.
 /// What both tenants have: names of every kind that are written with their schema where it is not searched.
 const NAMES: &str = "
 CREATE TYPE mood AS ENUM ('well', 'ill');
@@ -124,15 +123,25 @@ GRANT SELECT ON thing, seen TO PUBLIC;
 INSERT INTO thing (moods) VALUES ('{ill}');
 ";
 
-/// What `catalog::LOAD_SQL` would run, did it look for operators among the tenant's.
-const TRAPS: &str = "
-CREATE FUNCTION trap(oid, regclass) RETURNS bool LANGUAGE plpgsql AS $$ BEGIN RAISE 'run as %', session_user; END $$;
-CREATE FUNCTION trap(oid, regnamespace) RETURNS bool LANGUAGE plpgsql AS $$ BEGIN RAISE 'run as %', session_user; END $$;
-CREATE OPERATOR = (LEFTARG = oid, RIGHTARG = regclass, FUNCTION = trap);
-CREATE OPERATOR = (LEFTARG = oid, RIGHTARG = regnamespace, FUNCTION = trap);
-REVOKE ALL ON FUNCTION trap(oid, regclass), trap(oid, regnamespace) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION trap(oid, regclass), trap(oid, regnamespace) TO rowhouse_edge;
-";
+/// Operators that fit better than Postgres' own where a comparison is of types that it has none for.
+fn traps() -> String {
+    let types = [
+        ("oid", "regclass"),
+        ("oid", "regtype"),
+        ("oid", "regnamespace"),
+        ("oid", "int4"),
+        ("float4", "int4"),
+    ];
+    let trap = |(left, right): (&str, &str)| {
+        format!(
+            "CREATE FUNCTION trap({left}, {right}) RETURNS bool LANGUAGE plpgsql AS \
+             $$ BEGIN RAISE 'run as %', session_user; END $$;
+             CREATE OPERATOR = (LEFTARG = {left}, RIGHTARG = {right}, FUNCTION = trap);
+             CREATE OPERATOR <> (LEFTARG = {left}, RIGHTARG = {right}, FUNCTION = trap);\n"
+        )
+    };
+    types.into_iter().map(trap).collect()
+}
 
 /// A private Postgres and an edge over it, where two tenants have logins of their own.
 async fn two_with_logins(dir: &TempDir, more: &str, files: Option<&str>) -> (Postgres, tokio_postgres::Client, Edge) {
@@ -174,14 +183,14 @@ async fn a_locked_table_keeps_no_other_tenant_from_its_catalog() {
 }
 
 /// 1. `cliente`'s catalog is read as the edge's login, and that of `cliente2`, which searches a schema more, as its own. 2. They are the same.
-/// 3. Nothing of the tenant's has run as the edge's login.
+/// 3. Nothing of a tenant's has run meanwhile, as whomever.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_catalog_is_the_same_whoever_reads_it() {
     let dir = TempDir::new();
     let files = "[tenants.cliente]\nhosts = [\"cliente.localhost\"]\n\
                  [tenants.cliente2]\nhosts = [\"cliente2.localhost\"]\nextra_search_path = [\"nowhere\"]\n";
     let (_postgres, superuser, edge) = two_with_logins(&dir, "", Some(files)).await;
-    for (tenant, more) in [("cliente", TRAPS), ("cliente2", "")] {
+    for (tenant, more) in [("cliente", traps()), ("cliente2", traps())] {
         let sql = format!("SET search_path = {tenant}, public; {NAMES} {more}");
         superuser.batch_execute(&sql).await.unwrap();
     }
@@ -215,6 +224,7 @@ fn with_catalogs<const N: usize>(tenants: [String; N]) -> Vec<String> {
     all
 }
 
+/// What `pg_stat_activity` shows of the edge's connections: application and login, sorted.
 async fn logins(superuser: &tokio_postgres::Client) -> Vec<String> {
     const ASK: &str = "SELECT DISTINCT application_name || ' as ' || usename FROM pg_stat_activity \
         WHERE application_name LIKE 'rowhouse/%' AND application_name <> 'rowhouse/notices' ORDER BY 1";

@@ -349,6 +349,29 @@ fn a_catalog_that_is_read() {
     is_dropped_everywhere(&plan(8, 2, 4, false), 2, nothing, runs_alike);
 }
 
+/// 1. A catalog is read, and another. 2. The client of the second leaves before it is there. 3. The connection for catalogs stays,
+/// which has planned for all.
+#[test]
+fn a_client_that_leaves_costs_nobody_the_connection_for_catalogs() {
+    on_paused_clock(async {
+        let world = World::new(&plan(8, 2, 4, false));
+        runs_alike(&world, world.next_request()).await;
+        let opened = world.server.backends();
+        let second = world.next_request();
+        let left = timeout(MILLISECOND / 2, runs_alike(&world, second)).await;
+        assert!(left.is_err(), "it was there");
+        world.server.is_left_by(second);
+        sleep(100 * MILLISECOND).await;
+        assert_eq!(
+            (opened, world.server.backends()),
+            (2, 2),
+            "with the tenant's own, opened ahead"
+        );
+        world.end().await;
+        assert_eq!(world.server.violations(), Vec::<String>::new());
+    });
+}
+
 #[test]
 fn a_read_that_waits_for_a_shared_connection() {
     let ready = async |world: &Arc<World>, others: &mut Others| {

@@ -98,7 +98,7 @@ struct State {
 
 struct Backend {
     signals: Arc<Signals>,
-    /// The request whose statement runs, and whether it has the connection alone.
+    /// The request whose statement runs, and whether its connection ends if its client leaves.
     running: Option<(u64, bool)>,
     /// Who had it alone has left in the midst of it: it is for nobody any more.
     left_by: Option<u64>,
@@ -644,14 +644,11 @@ impl<'s> Session<'s> {
         let (request, micros, rows): (u64, u64, usize) =
             (request.parse().unwrap(), micros.parse().unwrap(), rows.parse().unwrap());
         self.check_owner(kind, tenant, request, bound);
-        // What is alike for all runs as any other read does where there is nothing to share.
-        let is_alone = match kind {
-            "read" => false,
-            "alike" => self.is_for.role.is_none(),
-            _ => true,
-        };
+        let is_alone = kind != "read";
+        // What is alike for all goes on where it runs for all.
+        let ends_with_client = is_alone && (kind != "alike" || self.is_for.role.is_some());
         if let Some(backend) = self.server.lock().backends.get_mut(&self.process_id) {
-            backend.running = Some((request, is_alone));
+            backend.running = Some((request, ends_with_client));
         }
         let ran = self.take_time(Duration::from_micros(micros), signals).await;
         if is_alone {

@@ -67,7 +67,8 @@ pub struct Spec {
     pub role: Option<RoleName>,
     /// Search path, role and timeouts.
     pub startup: Startup,
-    /// How connections that tenants share become this one's; none if its statements run on its own alone.
+    /// How connections that tenants share become this one's, for its reads too if it has a role there; none if its statements run
+    /// on its own alone.
     pub shared: Option<Identity>,
     /// The most connections of this tenant, and so the most requests it runs at once on its own.
     pub pool_max: NonZeroU32,
@@ -256,10 +257,11 @@ impl TenantPool {
         let pool = Arc::clone(self);
         self.spec.cluster.spawn(async move {
             let result = pool.connect(slot).await;
-            drop(opening);
             if let Err(Ok(session)) = opened.send(result) {
                 pool.take_back(session);
             }
+            // Last: who opens the next one looks for an idle one first.
+            drop(opening);
         });
         session
     }
@@ -272,7 +274,7 @@ impl TenantPool {
             return;
         }
         if let Ok(opening) = Arc::clone(&self.opening).try_acquire_owned()
-            && let Some(slot) = self.spec.cluster.slots().slot(&self.holder).now_or_never().flatten()
+            && let Some(slot) = self.spec.cluster.slots().free_slot(&self.holder)
         {
             drop(self.start_opening(slot, opening));
         }

@@ -1,16 +1,17 @@
 //! Where a call runs: on a lane of the tenant's own or of shared connections, or on a connection for itself.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use tokio::sync::SemaphorePermit;
+use tokio::sync::{SemaphorePermit, oneshot};
 use tokio::time::{Instant, timeout_at};
 use tokio_postgres::error::SqlState;
 
 use super::{Queued, SHORT_WAITING, TenantPool};
 use crate::pool::Pools;
-use crate::pool::call::{Access, Call, Done, Rows, Wish};
+use crate::pool::call::{Access, Call, Done, Rows, Step, Wish};
 use crate::pool::error::Error;
 use crate::pool::lane::{BUSY, Costs, FULL, Place};
 use crate::pool::lease::Lease;
@@ -25,12 +26,9 @@ const SHARED_AT_ONCE: u32 = 16;
 /// is run on the tenant's own.
 const SHORTLY: &[(&str, &str)] = &[("lock_timeout", "20ms"), ("statement_timeout", "500ms")];
 
-fn is_too_long(error: &Error) -> bool {
-    match error {
-        Error::Database(error) => matches!(*error.code(), SqlState::LOCK_NOT_AVAILABLE | SqlState::QUERY_CANCELED),
-        Error::Deadline(_) => true,
-        _ => false,
-    }
+/// Whether it may be run once more.
+fn is_lost<T>(ran: &Result<T, Unrun>) -> bool {
+    matches!(ran, Err(Unrun::Failed(error)) if error.is_of_connection())
 }
 
 /// A place on a lane, of the tenant's own connections or of the shared ones.
@@ -82,8 +80,9 @@ impl TenantPool {
     }
 
     /// Runs a read of Postgres' own catalogs whose text means the same for every tenant: on a connection that tenants share, if
-    /// there are any, where it is planned once for all. It runs once more if its connection is lost. Meanwhile the tenant's first
-    /// connection is opened, which it is about to need.
+    /// there are any, where it is planned once for all, and else on one of the tenant's own; never on a lane. Unless reads are
+    /// shared as well, the tenant's first connection is opened meanwhile, which it is about to need. It runs once more if its
+    /// connection is lost.
     ///
     /// # Errors
     ///
@@ -94,32 +93,82 @@ impl TenantPool {
         call: &Call<'_>,
         rows: impl Fn() -> R,
     ) -> Result<(Done, R), Error> {
-        let Some((shared, guise)) = self.common(pools) else {
-            return self.run(pools, call, rows, |_| {}).await;
-        };
-        let deadline = self.deadline();
-        if !self.spec.cluster.shares_reads() {
-            self.open_ahead();
+        if let Some((shared, _)) = self.common(pools) {
+            let deadline = self.deadline();
+            if !self.spec.cluster.shares_reads() {
+                self.open_ahead();
+            }
+            let mut ran = self.run_for_all(&shared, deadline, pools, call, rows()).await;
+            if is_lost(&ran) {
+                ran = self.run_for_all(&shared, deadline, pools, call, rows()).await;
+            }
+            match ran {
+                Ok(ran) => return Ok(ran),
+                Err(Unrun::Failed(error)) if !self.can_do_better(&error) => return Err(error),
+                Err(_) => {}
+            }
         }
-        let guise = Guise { alike: true, ..guise };
-        let shortly = Call {
-            statement: call.statement,
-            access: Access::Read { settings: SHORTLY },
-        };
-        let run = async || {
-            let ran = shared.run_alone(deadline, pools, &shortly, Some(guise), rows(), &|_| {});
-            ran.await
-        };
-        let mut ran = run().await;
-        if let Err(Unrun::Failed(error)) = &ran
-            && error.is_of_connection()
-        {
-            ran = run().await;
+        let mut ran = self
+            .run_alone(self.deadline(), pools, call, None, rows(), &|_| {})
+            .await;
+        if is_lost(&ran) {
+            ran = self
+                .run_alone(self.deadline(), pools, call, None, rows(), &|_| {})
+                .await;
         }
-        match ran {
-            Err(Unrun::Elsewhere) => self.run(pools, call, rows, |_| {}).await,
-            Err(Unrun::Failed(error)) if is_too_long(&error) => self.run(pools, call, rows, |_| {}).await,
-            ran => ran.map_err(Error::of_alone)?.whole().await,
+        ran.map_err(Error::of_alone)?.whole().await
+    }
+
+    /// On a connection of `shared`, in a task of its own: a client that leaves would take the connection with it, which has
+    /// planned for all.
+    async fn run_for_all<R: Rows>(
+        self: &Arc<Self>,
+        shared: &Arc<Self>,
+        deadline: Instant,
+        pools: &Pools,
+        call: &Call<'_>,
+        mut rows: R,
+    ) -> Result<(Done, R), Unrun> {
+        let lease = shared.checkout_until(deadline, pools).await?;
+        rows.alone();
+        let pool = Arc::clone(self);
+        let sql = Arc::clone(call.statement.sql);
+        let params = call.statement.params.iter();
+        let params: Box<[Option<Cow<'static, str>>]> = params
+            .map(|text| text.as_ref().map(|text| Cow::Owned(text.clone().into_owned())))
+            .collect();
+        let (told, ran) = oneshot::channel();
+        self.spec.cluster.spawn(async move {
+            let call = Call {
+                statement: Step {
+                    sql: &sql,
+                    params: &params,
+                },
+                access: Access::Read { settings: SHORTLY },
+            };
+            let Some(guise) = pool.guise() else {
+                return lease.finish(); // there was one when the lease was asked for
+            };
+            let order = Order {
+                call: &call,
+                guise: Some(Guise { alike: true, ..guise }),
+                patience: Patience::alone(),
+            };
+            let ran = lease.run_order(order, rows).await;
+            lease.finish();
+            // If nobody is there to be told, the next one reads it again.
+            _ = told.send(ran.and_then(Ran::whole));
+        });
+        ran.await.unwrap_or_else(|_| Err(Error::Draining.into()))
+    }
+
+    /// Whether a connection of the tenant's own may come further than the one for all that failed so.
+    fn can_do_better(&self, error: &Error) -> bool {
+        match error {
+            Error::Database(error) => matches!(*error.code(), SqlState::LOCK_NOT_AVAILABLE | SqlState::QUERY_CANCELED),
+            Error::Deadline(_) | Error::Refused { .. } | Error::Unverified { .. } => true,
+            Error::ClusterSaturated { .. } | Error::ConnectTimeout { .. } => self.holder.held() > 0,
+            _ => false,
         }
     }
 
@@ -130,17 +179,19 @@ impl TenantPool {
         rows: &impl Fn() -> R,
         waited: &impl Fn(Duration),
     ) -> Result<Begun<R>, Error> {
-        let deadline = self.deadline();
         let learns = call.is_one_batch();
         let cost = if learns { self.cost(call.statement.sql) } else { None };
         let ran = match cost {
-            Some(cost) => self.run_on_lane(deadline, pools, call, cost, rows(), waited).await,
+            Some(cost) => {
+                self.run_on_lane(self.deadline(), pools, call, cost, rows(), waited)
+                    .await
+            }
             None => Err(Unrun::Moved),
         };
         let ran = match ran {
             // Boxed, or what runs on a lane would carry the room that this needs.
             Err(Unrun::Moved | Unrun::Elsewhere) => {
-                Box::pin(self.run_alone(deadline, pools, call, None, rows(), waited)).await
+                Box::pin(self.run_alone(self.deadline(), pools, call, None, rows(), waited)).await
             }
             ran => ran.map(|(done, rows)| Begun::Whole(done, rows)),
         };
@@ -244,7 +295,8 @@ impl TenantPool {
 
     /// The shared connections for short reads, and who they become.
     fn shared(&self, pools: &Pools) -> Option<(Arc<Self>, Guise<'_>)> {
-        self.spec.cluster.shares_reads().then(|| self.common(pools)).flatten()
+        let common = self.spec.cluster.shares_reads().then(|| self.common(pools)).flatten();
+        common.filter(|(_, guise)| guise.identity.has_role)
     }
 
     /// The shared connections, for whatever they are, and who they become. Who has slots of its own at any time shares none: for
@@ -253,12 +305,17 @@ impl TenantPool {
         if self.holder.is_promised() {
             return None;
         }
-        let guise = Guise {
+        let guise = self.guise()?;
+        Some((pools.shared(&self.spec.cluster)?, guise))
+    }
+
+    /// Who a shared connection becomes.
+    fn guise(&self) -> Option<Guise<'_>> {
+        Some(Guise {
             identity: self.spec.shared.as_ref()?,
             number: self.number,
             alike: false,
-        };
-        Some((pools.shared(&self.spec.cluster)?, guise))
+        })
     }
 
     /// A place on a lane for a call that costs this much: on the tenant's own if others are on their way there, else on a

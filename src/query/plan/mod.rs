@@ -61,7 +61,7 @@ pub struct Plan {
 pub struct Room(AtomicUsize);
 
 impl Room {
-    /// No more is made ready than this: what is longer pays for growing by its length.
+    /// No more is made ready than this: of what is longer, growing is a small part.
     const MOST: usize = 64 << 10;
 
     /// Bytes for the next answer.
