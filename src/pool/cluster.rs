@@ -8,14 +8,14 @@ use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use tokio::sync::{Semaphore, mpsc};
-use tokio::time::{Instant, sleep_until, timeout, timeout_at};
+use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{AsyncMessage, Client};
 use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
 
 use crate::types::ClusterId;
-use crate::wire::{self, CancelKey, Connection};
+use crate::wire::{self, CancelKey, Connection, Watch};
 
 use super::breaker::{Attempt, Breaker, PATIENCE, Shut};
 use super::budget::{Budget, Slot};
@@ -45,8 +45,11 @@ const CONNECTS_AT_ONCE: usize = 8;
 /// Each cancel is a connection of its own outside the budget: few, and short.
 const CANCELS_AT_ONCE: usize = 4;
 
-/// A cancel that takes longer, its turn included, is given up; the statement ends at its `statement_timeout`.
+/// A cancel that takes longer, its turn included, is tried anew.
 const CANCEL_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// What has not ended after this is asked once more: a cancel that arrives before its statement has begun is lost.
+const CANCEL_AGAIN: Duration = Duration::from_secs(1);
 
 /// What the other client may read on one connection, in bytes: it keeps all settings that a server tells it of. To bring up
 /// a hundred thousand tenants takes half of it; who listens longer than that connects anew.
@@ -416,25 +419,28 @@ impl Cluster {
         Ok(client)
     }
 
-    /// Asks the server to stop what runs on a connection. Returns at once.
+    /// Asks the server to stop what runs on a connection, again and again until the connection is over. Returns at once.
     ///
     /// A cancel may arrive late and hit the next statement, so only a connection that is never used again is cancelled.
-    pub(super) fn cancel(&self, key: CancelKey) {
+    pub(super) fn cancel(&self, key: CancelKey, watch: Watch) {
         let gate = Arc::clone(&self.cancel_gate);
         let (endpoint, tls) = (self.endpoint.clone(), self.tls.clone());
         let cluster = self.id.clone();
         self.tasks.spawn(async move {
-            let cancelling = async {
+            let cancel = async || {
                 let _gate = gate.acquire().await.map_err(|error| error.to_string())?;
                 let socket = Socket::connect(&endpoint, tls.as_ref())
                     .await
                     .map_err(|error| error.to_string())?;
                 wire::cancel(socket, key).await.map_err(|error| error.to_string())
             };
-            match timeout(CANCEL_TIMEOUT, cancelling).await {
-                Ok(Ok(())) => {}
-                Ok(Err(error)) => debug!(%cluster, %error, "cancel failed"),
-                Err(_) => debug!(%cluster, "cancel timed out"),
+            while !watch.is_over() {
+                match timeout(CANCEL_TIMEOUT, cancel()).await {
+                    Ok(Ok(())) => {}
+                    Ok(Err(error)) => debug!(%cluster, %error, "cancel failed"),
+                    Err(_) => debug!(%cluster, "cancel timed out"),
+                }
+                sleep(CANCEL_AGAIN).await;
             }
         });
     }

@@ -13,7 +13,7 @@ use smallvec::SmallVec;
 use tokio::time::{Instant, timeout};
 use tokio_postgres::error::SqlState;
 
-use crate::wire::{self, Answer, Batch, CancelKey, Connection, DbError, Halt, Replies, Row, Sent, Status};
+use crate::wire::{self, Answer, Batch, CancelKey, Connection, DbError, Halt, Replies, Row, Sent, Status, Watch};
 
 use super::call::{Access, Call, Done, End, Fold, Isolation, Rows, Step, Transaction, Types, Wish};
 use super::error::Error;
@@ -171,6 +171,11 @@ impl Session {
     /// Marks it as not to be used again.
     pub(super) fn retire(&self) {
         self.retired.store(true, Ordering::Release);
+    }
+
+    /// For who has to know when its connection is over.
+    pub(super) fn watch(&self) -> Watch {
+        self.connection.watch()
     }
 
     pub(super) fn cancel_key(&self) -> CancelKey {

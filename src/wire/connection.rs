@@ -5,7 +5,7 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -28,6 +28,17 @@ pub struct Connection {
 pub struct CancelKey {
     pub(super) process_id: i32,
     pub(super) secret: i32,
+}
+
+/// Tells whether there is still a connection, without keeping it.
+pub struct Watch(Weak<Shared>);
+
+impl Watch {
+    /// Whether its socket is closed, or left to others to close.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.0.strong_count() == 0
+    }
 }
 
 /// A batch on its way: ready when all of it is answered, or when its [`Replies`] wants no more. They come back with it,
@@ -155,6 +166,14 @@ impl Connection {
     #[must_use]
     pub fn cancel_key(&self) -> CancelKey {
         self.cancel_key
+    }
+}
+
+impl Connection {
+    /// For who has to know when it is over.
+    #[must_use]
+    pub fn watch(&self) -> Watch {
+        Watch(Arc::downgrade(&self.shared))
     }
 }
 

@@ -24,7 +24,7 @@ mod reply;
 mod startup;
 
 pub use batch::Batch;
-pub use connection::{CancelKey, Connection, Sent};
+pub use connection::{CancelKey, Connection, Sent, Watch};
 pub use driver::{Driver, PATIENCE};
 pub use error::{DbError, Error};
 pub use reply::{Answer, Halt, Replies, Row, Status};

@@ -349,8 +349,8 @@ fn a_catalog_that_is_read() {
     is_dropped_everywhere(&plan(8, 2, 4, false), 2, nothing, runs_alike);
 }
 
-/// 1. A catalog is read, and another. 2. The client of the second leaves before it is there. 3. The connection for catalogs stays,
-/// which has planned for all.
+/// 1. A catalog is read, and another. 2. The client of the second leaves before it is there. 3. The connection for catalogs,
+///    which has planned for all, stays.
 #[test]
 fn a_client_that_leaves_costs_nobody_the_connection_for_catalogs() {
     on_paused_clock(async {

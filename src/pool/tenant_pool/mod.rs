@@ -418,7 +418,7 @@ impl TenantPool {
 
     /// Stops a statement that nobody waits for any more.
     pub(super) fn cancel(&self, session: &Session) {
-        self.spec.cluster.cancel(session.cancel_key());
+        self.spec.cluster.cancel(session.cancel_key(), session.watch());
     }
 
     /// Takes a connection back: to the idle ones, or to its end.
