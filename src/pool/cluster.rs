@@ -51,6 +51,9 @@ const CANCEL_TIMEOUT: Duration = Duration::from_secs(2);
 /// What has not ended after this is asked once more: a cancel that arrives before its statement has begun is lost.
 const CANCEL_AGAIN: Duration = Duration::from_secs(1);
 
+/// Whether it has ended is looked at so often.
+const CANCEL_LOOK: Duration = Duration::from_millis(50);
+
 /// What the other client may read on one connection, in bytes: it keeps all settings that a server tells it of. To bring up
 /// a hundred thousand tenants takes half of it; who listens longer than that connects anew.
 const ALLOWANCE: u64 = 32 << 20;
@@ -440,7 +443,10 @@ impl Cluster {
                     Ok(Err(error)) => debug!(%cluster, %error, "cancel failed"),
                     Err(_) => debug!(%cluster, "cancel timed out"),
                 }
-                sleep(CANCEL_AGAIN).await;
+                let again = Instant::now() + CANCEL_AGAIN;
+                while !watch.is_over() && Instant::now() < again {
+                    sleep(CANCEL_LOOK).await;
+                }
             }
         });
     }

@@ -511,6 +511,7 @@ impl<'s> Outgoing<'s> {
         Ok(Becomes {
             column: settings,
             schema: (!searches).then(|| Arc::clone(&identity.schema)),
+            own_role: !own.iter().any(|(name, _)| *name == "role"),
             elsewhere: false,
         })
     }
@@ -591,6 +592,8 @@ struct Becomes {
     column: usize,
     /// The tenant's schema; none if any will do.
     schema: Option<Arc<str>>,
+    /// Whether the role is the tenant's own, and not one that a token names.
+    own_role: bool,
     /// Whether it has come out in another.
     elsewhere: bool,
 }
@@ -731,13 +734,14 @@ impl<R: Rows> Replies for Steps<R> {
     }
 
     fn failed(&mut self, error: DbError) {
-        if let (0, Some(becomes), true) = (
-            self.at,
-            &mut self.becomes,
-            error.code() == &SqlState::INSUFFICIENT_PRIVILEGE,
-        ) {
-            // It cannot become the tenant: no such role, or no schema (`whereabouts`).
-            becomes.elsewhere = true;
+        if let (0, Some(becomes)) = (self.at, &mut self.becomes) {
+            // It cannot become the tenant: it may not take its role on, or there is no schema (`whereabouts`); or there is no
+            // such role.
+            becomes.elsewhere = match *error.code() {
+                SqlState::INSUFFICIENT_PRIVILEGE => true,
+                SqlState::INVALID_PARAMETER_VALUE => becomes.own_role,
+                _ => becomes.elsewhere,
+            };
         }
         self.error.get_or_insert(error);
     }

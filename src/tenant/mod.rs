@@ -13,6 +13,7 @@ use std::sync::{Arc, OnceLock, Weak};
 use arc_swap::{ArcSwap, ArcSwapOption, ArcSwapWeak};
 use thiserror::Error;
 use tokio::sync::Mutex;
+use tokio_postgres::error::SqlState;
 
 use crate::catalog;
 use crate::catalog::{Catalog, Loaded, RoleSetting};
@@ -21,7 +22,7 @@ use crate::config::Secret;
 use crate::identity::{Key, Verifier};
 use crate::migrate;
 use crate::pool;
-use crate::pool::{Access, Call, Cluster, Credentials, Fold, Identity, Pools, Row, Spec, Startup, Step, TenantPool};
+use crate::pool::{Cluster, Credentials, Fold, Identity, Pools, Row, Spec, Startup, Step, TenantPool};
 use crate::types::{RoleName, SchemaName};
 
 /// Whether a tenant answers, and why not.
@@ -115,6 +116,17 @@ impl Structure {
     pub fn role_settings<'a>(&'a self, role: &'a str) -> impl Iterator<Item = (&'a str, &'a str)> {
         let of_role = self.roles.iter().filter(move |setting| *setting.role == *role);
         of_role.map(|setting| (&*setting.name, &*setting.value))
+    }
+}
+
+/// Whether what a schema holds may be known again soon, although it could not be read now: whoever has known it goes on with that.
+fn passes(error: &pool::Error) -> bool {
+    use pool::Error::{ClusterDown, ClusterSaturated, ConnectTimeout, Database, Deadline, Lost, TenantQueueFull};
+    match error {
+        ClusterDown { .. } | ClusterSaturated { .. } | ConnectTimeout { .. } | TenantQueueFull { .. } => true,
+        Deadline(_) | Lost { .. } => true,
+        Database(error) => matches!(*error.code(), SqlState::LOCK_NOT_AVAILABLE | SqlState::QUERY_CANCELED),
+        _ => false,
     }
 }
 
@@ -352,9 +364,7 @@ impl Tenant {
             Some(known) if slot.is_fresh() => Ok(known),
             Some(known) => match self.read(at, pools, store).await {
                 // The next one tries again.
-                Err(CatalogError::Pool(pool::Error::ClusterSaturated { .. } | pool::Error::ConnectTimeout { .. })) => {
-                    Ok(known)
-                }
+                Err(CatalogError::Pool(error)) if passes(&error) => Ok(known),
                 read => read,
             },
             None => self.read(at, pools, store).await,
@@ -403,12 +413,9 @@ impl Tenant {
         let managed = self.config.managed.to_string();
         let params = [Some(schema.to_string()), shared, Some(managed), Some(login)];
         let params = params.map(|text| text.map(Cow::Owned));
-        let call = Call {
-            statement: Step {
-                sql: &sql,
-                params: &params,
-            },
-            access: Access::Read { settings: &[] },
+        let statement = Step {
+            sql: &sql,
+            params: &params,
         };
         let loading = || {
             let qualifier = (at > 0).then(|| schema.quoted().to_string());
@@ -420,7 +427,7 @@ impl Tenant {
                 *loaded = Some(Loaded::from_row(&values, qualifier.as_deref()));
             })
         };
-        let (_, loading) = self.pool(pools).run_alike(pools, &call, loading).await?;
+        let (_, loading) = self.pool(pools).run_alike(pools, statement, loading).await?;
         let loaded = loading.state.transpose()?.unwrap_or_default();
         let (catalog, number) = store.intern(loaded.catalog);
         Ok(Structure {

@@ -30,11 +30,11 @@ pub struct CancelKey {
     pub(super) secret: i32,
 }
 
-/// Tells whether there is still a connection, without keeping it.
+/// Tells whether a connection that was dropped is over, without keeping it.
 pub struct Watch(Weak<Shared>);
 
 impl Watch {
-    /// Whether its socket is closed, or left to others to close.
+    /// Whether it was dropped and its driver has ended.
     #[must_use]
     pub fn is_over(&self) -> bool {
         self.0.strong_count() == 0
@@ -75,7 +75,7 @@ const FAILED: u8 = 4;
 const STOPPED: u8 = 5;
 const PAUSED: u8 = 6;
 
-/// What the driver and the requests have in common.
+/// What the driver and the requests have in common. Held by [`Connection`] and the driver alone: [`Watch`] counts on that.
 #[derive(Default)]
 pub(super) struct Shared {
     pub(super) outbox: Mutex<Outbox>,

@@ -141,6 +141,24 @@ async fn a_tenant_whose_schema_is_gone_reads_nobody_elses_rows() {
     assert_eq!(ask().await.json()[0]["tenant"], "t1");
 }
 
+/// That is the operator's to mend, and nothing that a client has done: 503, and not the 401 of a token whose role is not there.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tenant_whose_role_is_gone_is_misconfigured() {
+    let street = street(8).await;
+    let superuser = street.superuser().await;
+    let ask = async || street.get("t1.localhost", "/api/things?id=eq.1").await;
+    assert_eq!(ask().await.json()[0]["tenant"], "t1");
+    assert_eq!(own_connections(&street).await, 0);
+    let drop = "DROP OWNED BY rowhouse_t1_anon; DROP ROLE rowhouse_t1_anon";
+    superuser.batch_execute(drop).await.unwrap();
+    for change in ["", "NOTIFY rowhouse, 't1'"] {
+        superuser.batch_execute(change).await.unwrap();
+        let reply = ask().await;
+        assert_eq!(reply.status, 503, "{reply:?}");
+        assert_eq!(reply.json()["code"], "tenant_misconfigured", "{reply:?}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_runs_a_tenants_code_has_a_connection_of_its_own() {
     let street = street(8).await;

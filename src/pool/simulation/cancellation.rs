@@ -330,11 +330,9 @@ fn sharing() -> Plan {
 
 async fn runs_alike(world: &Arc<World>, request: u64) {
     let (asked, pool) = read(world, request, "alike a", MILLISECOND);
-    let call = Call {
-        statement: asked.step(),
-        access: Access::Read { settings: &[] },
-    };
-    let ran = pool.run_alike(&world.pools, &call, || asked.rows(Takes::All)).await;
+    let ran = pool
+        .run_alike(&world.pools, asked.step(), || asked.rows(Takes::All))
+        .await;
     let (done, taken) = ran.unwrap();
     asked.check(&done, &taken).unwrap();
 }

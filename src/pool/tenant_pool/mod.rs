@@ -95,7 +95,7 @@ pub struct PoolState {
     pub waiting: u32,
 }
 
-/// The pool of one tenant. Makes no connection by itself, and runs no task.
+/// The pool of one tenant, or the one that a cluster's tenants share. While nobody asks, it opens nothing and runs nothing.
 pub struct TenantPool {
     generation: u64,
     spec: Spec,

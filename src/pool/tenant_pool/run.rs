@@ -90,7 +90,7 @@ impl TenantPool {
     pub async fn run_alike<R: Rows>(
         self: &Arc<Self>,
         pools: &Pools,
-        call: &Call<'_>,
+        statement: Step<'_>,
         rows: impl Fn() -> R,
     ) -> Result<(Done, R), Error> {
         if let Some((shared, _)) = self.common(pools) {
@@ -98,9 +98,9 @@ impl TenantPool {
             if !self.spec.cluster.shares_reads() {
                 self.open_ahead();
             }
-            let mut ran = self.run_for_all(&shared, deadline, pools, call, rows()).await;
+            let mut ran = self.run_for_all(&shared, deadline, pools, statement, rows()).await;
             if is_lost(&ran) {
-                ran = self.run_for_all(&shared, deadline, pools, call, rows()).await;
+                ran = self.run_for_all(&shared, deadline, pools, statement, rows()).await;
             }
             match ran {
                 Ok(ran) => return Ok(ran),
@@ -108,13 +108,13 @@ impl TenantPool {
                 Err(_) => {}
             }
         }
-        let mut ran = self
-            .run_alone(self.deadline(), pools, call, None, rows(), &|_| {})
-            .await;
+        let call = Call {
+            statement,
+            access: Access::Read { settings: &[] },
+        };
+        let mut ran = self.run_alone(self.deadline(), pools, &call, rows(), &|_| {}).await;
         if is_lost(&ran) {
-            ran = self
-                .run_alone(self.deadline(), pools, call, None, rows(), &|_| {})
-                .await;
+            ran = self.run_alone(self.deadline(), pools, &call, rows(), &|_| {}).await;
         }
         ran.map_err(Error::of_alone)?.whole().await
     }
@@ -126,14 +126,14 @@ impl TenantPool {
         shared: &Arc<Self>,
         deadline: Instant,
         pools: &Pools,
-        call: &Call<'_>,
+        statement: Step<'_>,
         mut rows: R,
     ) -> Result<(Done, R), Unrun> {
         let lease = shared.checkout_until(deadline, pools).await?;
         rows.alone();
         let pool = Arc::clone(self);
-        let sql = Arc::clone(call.statement.sql);
-        let params = call.statement.params.iter();
+        let sql = Arc::clone(statement.sql);
+        let params = statement.params.iter();
         let params: Box<[Option<Cow<'static, str>>]> = params
             .map(|text| text.as_ref().map(|text| Cow::Owned(text.clone().into_owned())))
             .collect();
@@ -191,7 +191,7 @@ impl TenantPool {
         let ran = match ran {
             // Boxed, or what runs on a lane would carry the room that this needs.
             Err(Unrun::Moved | Unrun::Elsewhere) => {
-                Box::pin(self.run_alone(self.deadline(), pools, call, None, rows(), waited)).await
+                Box::pin(self.run_alone(self.deadline(), pools, call, rows(), waited)).await
             }
             ran => ran.map(|(done, rows)| Begun::Whole(done, rows)),
         };
@@ -268,7 +268,6 @@ impl TenantPool {
         deadline: Instant,
         pools: &Pools,
         call: &Call<'_>,
-        guise: Option<Guise<'_>>,
         mut rows: R,
         waited: &impl Fn(Duration),
     ) -> Result<Begun<R>, Unrun> {
@@ -279,7 +278,7 @@ impl TenantPool {
         rows.alone();
         let order = Order {
             call,
-            guise,
+            guise: None,
             patience: Patience::alone(),
         };
         let ran = lease.run_order(order, rows).await;
