@@ -6,8 +6,8 @@ use super::{Catalog, Error, build, raw};
 /// the settings of the roles that the login `$4` is a member of; `$3` is `bool`, the others are `text`. One row of nine `text`
 /// columns, which [`Loaded::from_row`] takes.
 ///
-/// Run it in a session with the tenant's search_path: names of types come out as that session sees them. It may be planned
-/// in any.
+/// Run it under the search_path that requests for the schema run under: names of types come out as they are seen then. It may be
+/// planned under any.
 ///
 /// Every comparison is of types that Postgres has an operator of its own for, so that none of the tenant's is ever a better match,
 /// whoever runs it.

@@ -12,10 +12,10 @@ use super::session::Unrun;
 #[derive(Debug, Error)]
 pub enum Error {
     /// The tenant already uses all it may, and its line is full or did not move in time.
-    #[error("the tenant already runs as many requests as it may ({pool_max})")]
+    #[error("the tenant already runs as many requests as it may ({most})")]
     TenantQueueFull {
-        /// The tenant's own limit.
-        pool_max: u32,
+        /// How many that are: its `pool_max`, or of short reads those that may be on their way at once.
+        most: u32,
         /// When the line will have moved, by what leases take.
         retry_after: Duration,
     },

@@ -376,7 +376,7 @@ mod tests {
             Error::Onboarding,
             Error::TenantFailed,
             pool::Error::TenantQueueFull {
-                pool_max: 8,
+                most: 8,
                 retry_after: Duration::ZERO,
             }
             .into(),

@@ -427,7 +427,11 @@ impl Tenant {
                 *loaded = Some(Loaded::from_row(&values, qualifier.as_deref()));
             })
         };
-        let (_, loading) = self.pool(pools).run_alike(pools, statement, loading).await?;
+        // Types are to be named as where the names are used.
+        let path = self.search_path(at);
+        let path = path.as_deref().map(|path| ("search_path", path));
+        let pool = self.pool(pools);
+        let (_, loading) = pool.run_alike(pools, statement, path.as_slice(), loading).await?;
         let loaded = loading.state.transpose()?.unwrap_or_default();
         let (catalog, number) = store.intern(loaded.catalog);
         Ok(Structure {

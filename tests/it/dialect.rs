@@ -2034,6 +2034,20 @@ async fn schemas() {
         => "annex says hi"
         < content-profile: annex
         GET /rpc/greet => "hello reader!"
+        POST /loans?select=id,place,shelf
+        > As: lib_clerk
+        > Content-Profile: annex
+        > Prefer: return=representation
+        >> [{"id":1,"place":"out","shelf":"b"}]
+        => 201 [{"id":1,"place":"out","shelf":"b"}]
+        PATCH /loans?place=eq.out&shelf=in.(b)
+        > As: lib_clerk
+        > Content-Profile: annex
+        >> {"place":"in"}
+        => 204
+        GET /loans?place=in.(in,out)
+        > Accept-Profile: annex
+        => [{"id":1,"place":"in","shelf":"b"}]
         GET /authors
         > Accept-Profile: annex
         => 404 {"code":"PGRST205","message":"Could not find the table 'annex.authors' in the schema cache"}

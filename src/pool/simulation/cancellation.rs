@@ -331,7 +331,7 @@ fn sharing() -> Plan {
 async fn runs_alike(world: &Arc<World>, request: u64) {
     let (asked, pool) = read(world, request, "alike a", MILLISECOND);
     let ran = pool
-        .run_alike(&world.pools, asked.step(), || asked.rows(Takes::All))
+        .run_alike(&world.pools, asked.step(), &[], || asked.rows(Takes::All))
         .await;
     let (done, taken) = ran.unwrap();
     asked.check(&done, &taken).unwrap();

@@ -416,7 +416,7 @@ async fn answer(world: &World, ask: &Ask, asked: &Asked) -> Result<(), Wrong> {
             lease.finish();
         }
         How::Alike => {
-            let (done, taken) = pool.run_alike(&world.pools, call.statement, rows).await?;
+            let (done, taken) = pool.run_alike(&world.pools, call.statement, &[], rows).await?;
             check(&done, &taken)?;
         }
         How::Export { pause } => {

@@ -313,7 +313,10 @@ impl TenantPool {
                 budget: self.spec.cluster.budget(),
                 retry_after,
             },
-            false => Error::TenantQueueFull { pool_max, retry_after },
+            false => Error::TenantQueueFull {
+                most: pool_max,
+                retry_after,
+            },
         }
     }
 

@@ -5,11 +5,12 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use smallvec::SmallVec;
 use tokio::sync::{SemaphorePermit, oneshot};
 use tokio::time::{Instant, timeout_at};
 use tokio_postgres::error::SqlState;
 
-use super::{Queued, SHORT_WAITING, TenantPool};
+use super::{Queued, SHORT_WAITING, TenantPool, short_at_once};
 use crate::pool::Pools;
 use crate::pool::call::{Access, Call, Done, Rows, Step, Wish};
 use crate::pool::error::Error;
@@ -82,7 +83,7 @@ impl TenantPool {
     /// Runs a read of Postgres' own catalogs whose text means the same for every tenant: on a connection that tenants share, if
     /// there are any, where it is planned once for all, and else on one of the tenant's own; never on a lane. Unless reads are
     /// shared as well, the tenant's first connection is opened meanwhile, which it is about to need. It runs once more if its
-    /// connection is lost.
+    /// connection is lost. `settings` hold for it alone.
     ///
     /// # Errors
     ///
@@ -91,6 +92,7 @@ impl TenantPool {
         self: &Arc<Self>,
         pools: &Pools,
         statement: Step<'_>,
+        settings: &[(&'static str, &str)],
         rows: impl Fn() -> R,
     ) -> Result<(Done, R), Error> {
         if let Some((shared, _)) = self.common(pools) {
@@ -98,9 +100,13 @@ impl TenantPool {
             if !self.spec.cluster.shares_reads() {
                 self.open_ahead();
             }
-            let mut ran = self.run_for_all(&shared, deadline, pools, statement, rows()).await;
+            let mut ran = self
+                .run_for_all(&shared, deadline, pools, statement, settings, rows())
+                .await;
             if is_lost(&ran) {
-                ran = self.run_for_all(&shared, deadline, pools, statement, rows()).await;
+                ran = self
+                    .run_for_all(&shared, deadline, pools, statement, settings, rows())
+                    .await;
             }
             match ran {
                 Ok(ran) => return Ok(ran),
@@ -110,7 +116,7 @@ impl TenantPool {
         }
         let call = Call {
             statement,
-            access: Access::Read { settings: &[] },
+            access: Access::Read { settings },
         };
         let mut ran = self.run_alone(self.deadline(), pools, &call, rows(), &|_| {}).await;
         if is_lost(&ran) {
@@ -127,6 +133,7 @@ impl TenantPool {
         deadline: Instant,
         pools: &Pools,
         statement: Step<'_>,
+        settings: &[(&'static str, &str)],
         mut rows: R,
     ) -> Result<(Done, R), Unrun> {
         let lease = shared.checkout_until(deadline, pools).await?;
@@ -137,14 +144,20 @@ impl TenantPool {
         let params: Box<[Option<Cow<'static, str>>]> = params
             .map(|text| text.as_ref().map(|text| Cow::Owned(text.clone().into_owned())))
             .collect();
+        let settings: Box<[(&str, String)]> = settings
+            .iter()
+            .map(|(name, value)| (*name, (*value).to_owned()))
+            .collect();
         let (told, ran) = oneshot::channel();
         self.spec.cluster.spawn(async move {
+            let own = settings.iter().map(|(name, value)| (*name, value.as_str()));
+            let settings: SmallVec<[_; 3]> = SHORTLY.iter().copied().chain(own).collect();
             let call = Call {
                 statement: Step {
                     sql: &sql,
                     params: &params,
                 },
-                access: Access::Read { settings: SHORTLY },
+                access: Access::Read { settings: &settings },
             };
             let Some(guise) = pool.guise() else {
                 return lease.finish(); // there was one when the lease was asked for
@@ -254,12 +267,18 @@ impl TenantPool {
 
     /// Waits until fewer short calls of the tenant are on their way. First come, first served.
     async fn turn(&self, deadline: Instant) -> Result<SemaphorePermit<'_>, Error> {
-        let Some(_waiting) = Queued::join(&self.waiting_turns, SHORT_WAITING) else {
-            return Err(self.full());
+        let full = || {
+            let most = u32::try_from(short_at_once()).unwrap_or(u32::MAX);
+            let ahead = self.waiting_turns.load(Ordering::Relaxed);
+            Error::TenantQueueFull {
+                most,
+                retry_after: self.holds.wait(ahead, most),
+            }
         };
+        let _waiting = Queued::join(&self.waiting_turns, SHORT_WAITING).ok_or_else(full)?;
         match timeout_at(deadline, self.turns.acquire()).await {
             Ok(turn) => turn.map_err(|_| Error::Draining),
-            Err(_) => Err(self.full()),
+            Err(_) => Err(full()),
         }
     }
 
