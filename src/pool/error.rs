@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use thiserror::Error;
+use tokio_postgres::error::SqlState;
 
 use crate::wire::{self, DbError};
 
@@ -86,6 +87,28 @@ impl Error {
             Unrun::Failed(error) => error,
             Unrun::Moved | Unrun::Elsewhere => Self::Draining, // only calls on lanes and shared connections are
         }
+    }
+
+    /// Whether it took too long: to run, or to get at what others have locked.
+    pub(super) fn is_of_time(&self) -> bool {
+        match self {
+            Self::Database(error) => matches!(*error.code(), SqlState::LOCK_NOT_AVAILABLE | SqlState::QUERY_CANCELED),
+            Self::Deadline(_) => true,
+            _ => false,
+        }
+    }
+
+    /// Whether the same may go well a little later, with nothing changed.
+    #[must_use]
+    pub fn passes(&self) -> bool {
+        let waits = matches!(
+            self,
+            Self::ClusterDown { .. }
+                | Self::ClusterSaturated { .. }
+                | Self::ConnectTimeout { .. }
+                | Self::TenantQueueFull { .. }
+        );
+        waits || self.is_of_time() || self.is_of_connection()
     }
 
     /// Whether the connection ended, and not the statement: it may have run or not.

@@ -11,8 +11,8 @@
 //!
 //! Nothing ever waits inside bb8: step 2 makes sure that whoever passes finds an idle connection or may open one. A
 //! connection belongs to one pool for life. Its slot is owned by the task that drives the socket and comes back when
-//! the server has closed its side, so the number of backends never exceeds the budget, but for those that a server that does not
-//! answer is given up with.
+//! the server has closed its side, so the number of backends never exceeds the budget, but for those of a server that does not
+//! answer, which are given up.
 
 mod breaker;
 mod budget;

@@ -13,7 +13,6 @@ use std::sync::{Arc, OnceLock, Weak};
 use arc_swap::{ArcSwap, ArcSwapOption, ArcSwapWeak};
 use thiserror::Error;
 use tokio::sync::Mutex;
-use tokio_postgres::error::SqlState;
 
 use crate::catalog;
 use crate::catalog::{Catalog, Loaded, RoleSetting};
@@ -116,17 +115,6 @@ impl Structure {
     pub fn role_settings<'a>(&'a self, role: &'a str) -> impl Iterator<Item = (&'a str, &'a str)> {
         let of_role = self.roles.iter().filter(move |setting| *setting.role == *role);
         of_role.map(|setting| (&*setting.name, &*setting.value))
-    }
-}
-
-/// Whether what a schema holds may be known again soon, although it could not be read now: whoever has known it goes on with that.
-fn passes(error: &pool::Error) -> bool {
-    use pool::Error::{ClusterDown, ClusterSaturated, ConnectTimeout, Database, Deadline, Lost, TenantQueueFull};
-    match error {
-        ClusterDown { .. } | ClusterSaturated { .. } | ConnectTimeout { .. } | TenantQueueFull { .. } => true,
-        Deadline(_) | Lost { .. } => true,
-        Database(error) => matches!(*error.code(), SqlState::LOCK_NOT_AVAILABLE | SqlState::QUERY_CANCELED),
-        _ => false,
     }
 }
 
@@ -245,15 +233,14 @@ impl Tenant {
         let claims = serde_json::json!({ "role": claimed }).to_string();
         startup = startup.setting("request.jwt.claims", &claims);
         let own_login = self.login();
-        // Onboarding lets the edge's own login see what there is in its schema and in the shared one.
-        let sees_all = config.extra_search_path.is_empty();
-        let becomes = match (&own_login, &role) {
-            (Some(_), _) => sees_all.then_some(None),
-            (None, Some(role)) => Some(Some(role)),
-            (None, None) => None,
-        };
         let identity = |role| Identity::new(own_and_shared, role, limits.statement_timeout, limits.lock_timeout);
-        let shared = becomes.map(identity);
+        let shared = match (&own_login, &role) {
+            // The edge's own login cannot become the tenant, but onboarding lets it see its schema and the shared one, and no
+            // other: enough for catalogs.
+            (Some(_), _) if config.extra_search_path.is_empty() => Some(identity(None)),
+            (None, Some(role)) => Some(identity(Some(role))),
+            _ => None,
+        };
         if let (Some(login), Credentials::PerTenant(passwords)) = (own_login, self.cluster.credentials()) {
             let password = passwords.of(&login);
             startup = startup.logged_in_as(login, password);
@@ -363,8 +350,8 @@ impl Tenant {
         match known {
             Some(known) if slot.is_fresh() => Ok(known),
             Some(known) => match self.read(at, pools, store).await {
-                // The next one tries again.
-                Err(CatalogError::Pool(error)) if passes(&error) => Ok(known),
+                // It goes on with what was known, and the next one tries again.
+                Err(CatalogError::Pool(error)) if error.passes() => Ok(known),
                 read => read,
             },
             None => self.read(at, pools, store).await,

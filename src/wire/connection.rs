@@ -167,9 +167,7 @@ impl Connection {
     pub fn cancel_key(&self) -> CancelKey {
         self.cancel_key
     }
-}
 
-impl Connection {
     /// For who has to know when it is over.
     #[must_use]
     pub fn watch(&self) -> Watch {

@@ -166,8 +166,8 @@ async fn a_locked_table_keeps_no_other_tenant_from_its_catalog() {
     let dir = TempDir::new();
     let limits = "[defaults]\nlock_timeout = \"20s\"\nstatement_timeout = \"30s\"";
     let (_postgres, mut superuser, edge) = two_with_logins(&dir, limits, None).await;
-    let sql = "CREATE VIEW cliente.seen AS SELECT 1 AS id";
-    superuser.batch_execute(sql).await.unwrap();
+    let view = "CREATE VIEW cliente.seen AS SELECT 1 AS id";
+    superuser.batch_execute(view).await.unwrap();
     let lock = superuser.transaction().await.unwrap();
     lock.batch_execute("LOCK TABLE cliente.seen").await.unwrap();
     let locked_out = request(&edge, "GET", "cliente", "/api/mylist", "");
@@ -190,8 +190,8 @@ async fn a_catalog_is_the_same_whoever_reads_it() {
     let files = "[tenants.cliente]\nhosts = [\"cliente.localhost\"]\n\
                  [tenants.cliente2]\nhosts = [\"cliente2.localhost\"]\nextra_search_path = [\"nowhere\"]\n";
     let (_postgres, superuser, edge) = two_with_logins(&dir, "", Some(files)).await;
-    for (tenant, more) in [("cliente", traps()), ("cliente2", traps())] {
-        let sql = format!("SET search_path = {tenant}, public; {NAMES} {more}");
+    for tenant in ["cliente", "cliente2"] {
+        let sql = format!("SET search_path = {tenant}, public; {NAMES} {}", traps());
         superuser.batch_execute(&sql).await.unwrap();
     }
     let [first, second] = ["cliente", "cliente2"].map(async |tenant| {

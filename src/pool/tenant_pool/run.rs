@@ -5,10 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use smallvec::SmallVec;
 use tokio::sync::{SemaphorePermit, oneshot};
 use tokio::time::{Instant, timeout_at};
-use tokio_postgres::error::SqlState;
 
 use super::{Queued, SHORT_WAITING, TenantPool, short_at_once};
 use crate::pool::Pools;
@@ -151,7 +149,7 @@ impl TenantPool {
         let (told, ran) = oneshot::channel();
         self.spec.cluster.spawn(async move {
             let own = settings.iter().map(|(name, value)| (*name, value.as_str()));
-            let settings: SmallVec<[_; 3]> = SHORTLY.iter().copied().chain(own).collect();
+            let settings: Vec<_> = SHORTLY.iter().copied().chain(own).collect();
             let call = Call {
                 statement: Step {
                     sql: &sql,
@@ -178,10 +176,9 @@ impl TenantPool {
     /// Whether a connection of the tenant's own may come further than the one for all that failed so.
     fn can_do_better(&self, error: &Error) -> bool {
         match error {
-            Error::Database(error) => matches!(*error.code(), SqlState::LOCK_NOT_AVAILABLE | SqlState::QUERY_CANCELED),
-            Error::Deadline(_) | Error::Refused { .. } | Error::Unverified { .. } => true,
+            Error::Refused { .. } | Error::Unverified { .. } => true,
             Error::ClusterSaturated { .. } | Error::ConnectTimeout { .. } => self.holder.held() > 0,
-            _ => false,
+            error => error.is_of_time(),
         }
     }
 
