@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use http::header::{ALLOW, CONTENT_TYPE, HOST};
@@ -16,6 +17,7 @@ use crate::pool::Cluster;
 use crate::server::{Answer, Body, ConnectionInfo};
 use crate::service::Service;
 use crate::tenant::State;
+use crate::traffic::Rate;
 
 /// Answers the operator.
 #[derive(Debug)]
@@ -85,6 +87,7 @@ impl Operator {
                 connections: pool.map_or(0, |pool| pool.held),
                 idle: pool.map_or(0, |pool| pool.idle),
                 waiting: pool.map_or(0, |pool| pool.waiting),
+                rate: self.service.history.now(&config.id).map(RateStatus::from),
             };
             (config.id.to_string(), status)
         });
@@ -99,6 +102,7 @@ impl Operator {
             ready: self.ready.load(Ordering::Acquire),
             config_errors: config_error.into_iter().chain(errors).collect(),
             catalogs: self.service.catalogs.len(),
+            rate: self.service.history.edge_now().map(RateStatus::from),
             clusters: clusters.collect(),
             tenants: tenants.collect(),
         }
@@ -183,6 +187,9 @@ struct Status {
     config_errors: Vec<String>,
     /// Different structures among the catalogs that are loaded.
     catalogs: usize,
+    /// Of all requests, those for unknown hosts included.
+    #[serde(flatten)]
+    rate: Option<RateStatus>,
     clusters: BTreeMap<String, ClusterStatus>,
     tenants: BTreeMap<String, TenantStatus>,
 }
@@ -210,4 +217,29 @@ struct TenantStatus {
     connections: u32,
     idle: u32,
     waiting: u32,
+    #[serde(flatten)]
+    rate: Option<RateStatus>,
+}
+
+/// How requests went within the last ten seconds; nothing of it if there were none.
+#[derive(Serialize)]
+struct RateStatus {
+    requests_per_second: f64,
+    errors_per_second: f64,
+    p50_ms: Option<f64>,
+    p99_ms: Option<f64>,
+}
+
+impl From<Rate> for RateStatus {
+    fn from(rate: Rate) -> Self {
+        // More digits would be noise.
+        let rounded = |number: f64| (number * 1e3).round() / 1e3;
+        let ms = |time: Duration| rounded(time.as_secs_f64() * 1e3);
+        Self {
+            requests_per_second: rounded(rate.requests_per_second),
+            errors_per_second: rounded(rate.errors_per_second),
+            p50_ms: rate.p50.map(ms),
+            p99_ms: rate.p99.map(ms),
+        }
+    }
 }

@@ -16,15 +16,18 @@ use clap::{Parser, Subcommand};
 use crate::config;
 use crate::config::{Config, Endpoint, Live};
 use crate::demo;
-use crate::edge::{Edge, Options, StartError};
+use crate::demo::Login;
+use crate::edge::{Aside, Edge, Options, StartError};
 use crate::embedded;
 use crate::identity;
 use crate::identity::Key;
 use crate::migrate;
 use crate::server::throwaway::Throwaway;
 use crate::server::{Signal, Signals};
+use crate::tenant::permits_role;
 use crate::trace;
 use crate::types::TenantId;
+use crate::users;
 
 /// Routes HTTP by Host to per-tenant PostgreSQL pools and answers straight from the database.
 #[derive(Debug, Parser)]
@@ -81,11 +84,51 @@ enum Command {
         #[arg(long, default_value = "1h", value_parser = humantime::parse_duration)]
         ttl: Duration,
     },
+    /// Adds, lists and removes who may sign in to a tenant's console.
+    User {
+        #[command(subcommand)]
+        command: UserCommand,
+        /// Data directory of an embedded cluster, where it is not the configured one: .rowhouse/pg is the demo's.
+        #[arg(long, global = true, value_name = "DIR")]
+        data: Option<PathBuf>,
+    },
     /// Prints the JSON Schema of a configuration file, for editors.
     Schema {
         /// Which file.
         #[arg(value_enum)]
         file: SchemaFile,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum UserCommand {
+    /// Adds a user and prints its password; one of that name gets a new password, and its sessions end.
+    Add {
+        /// The tenant's id.
+        #[arg(long, value_name = "ID")]
+        tenant: TenantId,
+        /// The user's name.
+        name: String,
+        /// The role that everything it does runs as [default: the tenant's user role].
+        #[arg(long)]
+        role: Option<String>,
+        /// Take the first line of standard input for the password, instead of making one.
+        #[arg(long)]
+        password_stdin: bool,
+    },
+    /// Lists the users of a tenant, and how many sessions each has.
+    List {
+        /// The tenant's id.
+        #[arg(long, value_name = "ID")]
+        tenant: TenantId,
+    },
+    /// Removes a user; its sessions end at once.
+    Remove {
+        /// The tenant's id.
+        #[arg(long, value_name = "ID")]
+        tenant: TenantId,
+        /// The user's name.
+        name: String,
     },
 }
 
@@ -120,6 +163,7 @@ pub fn run(arguments: Arguments) -> ExitCode {
     match command {
         Command::Check => check(&config),
         Command::Token { tenant, role, ttl } => token(&config, &tenant, role, ttl),
+        Command::User { command, data } => block_on(user(config, command, data)),
         Command::Schema { file } => {
             let schema = match file {
                 SchemaFile::Rowhouse => config::schema::rowhouse(),
@@ -271,12 +315,25 @@ async fn run_demo(config_dir: PathBuf, listen: Listen, data: Option<PathBuf>, tl
             return failed(&error.to_string());
         }
     }
-    print_welcome(&edge, &config, &key, certificate.as_ref());
+    let logins = match demo::logins(&config, &edge, &key).await {
+        Ok(logins) => logins,
+        Err(error) => {
+            edge.stop(Duration::ZERO).await;
+            return failed(&error.to_string());
+        }
+    };
+    print_welcome(&edge, &config, &key, &logins, certificate.as_ref());
     finished(edge.run(signals).await)
 }
 
 /// What a newcomer can do next, in lines that work when they are pasted.
-fn print_welcome(edge: &Edge, config: &Config, key: &config::Secret, certificate: Option<&Throwaway>) {
+fn print_welcome(
+    edge: &Edge,
+    config: &Config,
+    key: &config::Secret,
+    logins: &[Login],
+    certificate: Option<&Throwaway>,
+) {
     let address = edge.address();
     let port = address.port();
     let reachable = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port);
@@ -300,6 +357,13 @@ fn print_welcome(edge: &Edge, config: &Config, key: &config::Secret, certificate
             "a tenant: its own list"
         };
         println!("  http://{}:{port}/   {what}", browsable(tenant));
+    }
+    println!("\nTheir consoles, to see and change what is behind them:");
+    for login in logins {
+        if let Some(tenant) = config.tenants.get(&login.tenant) {
+            let (host, Login { name, password, .. }) = (browsable(tenant), login);
+            println!("  http://{host}:{port}/admin/   user {name}, password {password}");
+        }
     }
     println!("\nOn the command line:");
     let example = config.tenants.values().find(|tenant| !tenant.is_operator());
@@ -397,6 +461,99 @@ fn token(dir: &Path, tenant: &TenantId, role: Option<String>, ttl: Duration) -> 
         }
         Err(error) => failed(&error.to_string()),
     }
+}
+
+async fn user(dir: PathBuf, command: UserCommand, data: Option<PathBuf>) -> ExitCode {
+    let config = match load(&dir) {
+        Ok(config) => config,
+        Err(errors) => return not_started(&StartError::Config(errors)),
+    };
+    let (UserCommand::Add { tenant, .. } | UserCommand::List { tenant } | UserCommand::Remove { tenant, .. }) =
+        &command;
+    let Some(tenant) = config.tenants.get(tenant) else {
+        return failed(&format!(
+            "no tenant {tenant} in {}: there are {}",
+            dir.display(),
+            ids(&config)
+        ));
+    };
+    // What can be said before anything is started.
+    if let UserCommand::Add { name, role, .. } = &command {
+        if !users::is_name(name) {
+            return failed(&users::Error::Name.to_string());
+        }
+        if role.is_none() && !tenant.managed {
+            return failed("the tenant is not managed, so it has no user role of its own: write --role");
+        }
+        if role.as_ref().is_some_and(|role| !permits_role(tenant, role)) {
+            return failed("the tenant's file permits no such role: see roles in docs/operations.md");
+        }
+    }
+    let aside = match Aside::connect(&config, tenant, data).await {
+        Ok(aside) => aside,
+        Err(error) => return not_started(&error),
+    };
+    let done = change_users(&aside, tenant, command).await;
+    aside.close().await;
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => failed(&message),
+    }
+}
+
+async fn change_users(aside: &Aside, tenant: &config::Tenant, command: UserCommand) -> Result<(), String> {
+    let client = &aside.client;
+    users::create_tables(client).await.map_err(|error| {
+        format!(
+            "the schema rowhouse cannot be made in cluster {}: {error}. As its owner run: CREATE SCHEMA rowhouse AUTHORIZATION \"LOGIN\", \
+             with the user of the cluster's url",
+            tenant.cluster
+        )
+    })?;
+    let failed = |error: users::Error| error.to_string();
+    match command {
+        UserCommand::Add {
+            name,
+            role,
+            password_stdin,
+            ..
+        } => {
+            let password = if password_stdin {
+                let mut line = String::new();
+                std::io::stdin()
+                    .read_line(&mut line)
+                    .map_err(|error| error.to_string())?;
+                line.trim_end_matches(['\r', '\n']).to_owned()
+            } else {
+                users::new_password().map_err(failed)?
+            };
+            let new = users::add(client, &tenant.id, &name, role.as_deref(), &password)
+                .await
+                .map_err(failed)?;
+            let what = if new {
+                "added"
+            } else {
+                "changed, its sessions have ended"
+            };
+            println!("user {name} of {}: {what}", tenant.id);
+            if !password_stdin {
+                println!("password: {password}");
+            }
+        }
+        UserCommand::List { .. } => {
+            for user in users::list(client, &tenant.id).await.map_err(failed)? {
+                let role = user.user.role.as_deref().unwrap_or("(the tenant's user role)");
+                println!("{}\t{role}\t{} sessions", user.user.name, user.sessions);
+            }
+        }
+        UserCommand::Remove { name, .. } => {
+            if !users::remove(client, &tenant.id, &name).await.map_err(failed)? {
+                return Err(format!("{} has no user {name}", tenant.id));
+            }
+            println!("user {name} of {}: removed", tenant.id);
+        }
+    }
+    Ok(())
 }
 
 fn ids(config: &Config) -> String {

@@ -7,16 +7,19 @@ use std::sync::Arc;
 use std::time::Duration;
 use std::{fs, io};
 
+use aws_lc_rs::hmac;
 use thiserror::Error;
 use tracing::debug;
 
-use crate::config::{Config, Live, Secret};
+use crate::config::{Config, Endpoint, Live, Secret};
+use crate::edge::Edge;
 use crate::identity;
 use crate::identity::Key;
 use crate::migrate;
 use crate::pool;
 use crate::pool::{Cluster, Pools, Startup};
 use crate::types::{RoleName, SchemaName, TenantId};
+use crate::users;
 
 /// How long the tokens that the demo prints are good for.
 const TOKEN_TTL: Duration = Duration::from_secs(24 * 60 * 60);
@@ -46,6 +49,9 @@ pub enum Error {
         /// What Postgres said.
         source: tokio_postgres::Error,
     },
+    /// A user cannot be added.
+    #[error(transparent)]
+    Users(#[from] users::Error),
     /// A token cannot be signed.
     #[error(transparent)]
     Token(#[from] identity::Error),
@@ -96,6 +102,63 @@ pub fn token(key: &Secret, tenant: &TenantId, now: u64) -> Result<String, Error>
         TOKEN_TTL,
         now,
     )?)
+}
+
+/// Who may sign in to a console of the demo.
+#[derive(Clone, Debug)]
+pub struct Login {
+    /// The tenant.
+    pub tenant: TenantId,
+    /// The user's name.
+    pub name: &'static str,
+    /// Its password: the same at every start, as it comes from the demo's key.
+    pub password: String,
+}
+
+/// Adds a user to each managed tenant of the embedded clusters.
+///
+/// # Errors
+///
+/// [`Error::Pool`], [`Error::Users`].
+pub async fn logins(config: &Config, edge: &Edge, key: &Secret) -> Result<Vec<Login>, Error> {
+    let mut logins = Vec::new();
+    for (id, cluster) in edge.clusters() {
+        let embedded = config
+            .clusters
+            .get(id)
+            .is_some_and(|cluster| matches!(cluster.endpoint, Endpoint::Embedded { .. }));
+        if !embedded {
+            continue;
+        }
+        let startup = Startup::new("demo").search_path(std::iter::empty::<&SchemaName>());
+        let client = edge
+            .service()
+            .pools
+            .admin(cluster, &startup, Duration::from_secs(5))
+            .await?;
+        users::create_tables(&client).await?;
+        for tenant in config
+            .tenants
+            .values()
+            .filter(|tenant| tenant.managed && tenant.cluster == *id)
+        {
+            let login = Login {
+                tenant: tenant.id.clone(),
+                name: "demo",
+                password: password(key, &tenant.id),
+            };
+            users::add_if_missing(&client, &tenant.id, login.name, &login.password).await?;
+            logins.push(login);
+        }
+    }
+    Ok(logins)
+}
+
+/// Twelve letters and digits that follow from the key: nothing has to be kept.
+fn password(key: &Secret, tenant: &TenantId) -> String {
+    let key = hmac::Key::new(hmac::HMAC_SHA256, key.expose());
+    let tag = hmac::sign(&key, format!("console of {tenant}").as_bytes());
+    users::spell(&tag.as_ref()[..12])
 }
 
 /// Fills the tables from `migrations/seed/{shared,TENANT}.sql`, each file once in the life of a database.

@@ -11,6 +11,7 @@ use crate::pool;
 use crate::query;
 use crate::router;
 use crate::tenant::CatalogError;
+use crate::users;
 
 /// Why a request got no answer. What the client is told of it is decided in `response/problem.rs`, and nowhere else.
 #[derive(Debug, Error)]
@@ -119,6 +120,9 @@ pub enum Error {
     /// What a role may use could not be read.
     #[error("the privileges of the role could not be read")]
     Privileges,
+    /// Users of the console could not be looked up or changed.
+    #[error(transparent)]
+    Users(users::Error),
     /// A row could not be encoded.
     #[error(transparent)]
     Encode(#[from] encode::Error),
@@ -137,6 +141,7 @@ impl Error {
             Self::TenantFailed
             | Self::Catalog(_)
             | Self::Privileges
+            | Self::Users(_)
             | Self::Outdated
             | Self::Encode(_)
             | Self::ResponseHeaders

@@ -315,6 +315,24 @@ SELECT
                 AND pg_catalog.has_function_privilege(p.oid, 'EXECUTE')
         ))::pg_catalog.text";
 
+/// What the current role may do with each of the relations `$2` of the schemas `$1`, whose first counts: one row of one
+/// column, a JSON array that holds for each `[SELECT, INSERT, UPDATE, DELETE]`, null where there is no such relation.
+/// Rights on some of the columns count.
+pub const RIGHTS_SQL: &str = "
+SELECT COALESCE(pg_catalog.json_agg(pg_catalog.json_build_array(
+        pg_catalog.has_table_privilege(c.oid, 'SELECT') OR pg_catalog.has_any_column_privilege(c.oid, 'SELECT'),
+        pg_catalog.has_table_privilege(c.oid, 'INSERT') OR pg_catalog.has_any_column_privilege(c.oid, 'INSERT'),
+        pg_catalog.has_table_privilege(c.oid, 'UPDATE') OR pg_catalog.has_any_column_privilege(c.oid, 'UPDATE'),
+        pg_catalog.has_table_privilege(c.oid, 'DELETE')
+    ) ORDER BY r.place), '[]')::pg_catalog.text
+FROM pg_catalog.unnest($2::pg_catalog.text[]) WITH ORDINALITY AS r(name, place)
+LEFT JOIN LATERAL (
+    SELECT c.oid FROM pg_catalog.unnest($1::pg_catalog.text[]) WITH ORDINALITY AS s(name, place)
+    JOIN pg_catalog.pg_namespace AS n ON n.nspname = s.name
+    JOIN pg_catalog.pg_class AS c ON c.relnamespace = n.oid AND c.relname = r.name
+    ORDER BY s.place LIMIT 1
+) AS c ON true";
+
 /// What [`LOAD_SQL`] found.
 #[derive(Clone, Debug, Default)]
 pub struct Loaded {

@@ -23,7 +23,7 @@ mod raw;
 mod relate;
 mod view_columns;
 
-pub use load::{LOAD_SQL, Loaded, PRIVILEGES_SQL, RoleSetting};
+pub use load::{LOAD_SQL, Loaded, PRIVILEGES_SQL, RIGHTS_SQL, RoleSetting};
 pub use raw::Error;
 
 /// What one tenant can reach: its own relations and the shared ones that they do not hide, and its functions.

@@ -30,10 +30,16 @@ use crate::server::tls::CertificateStore;
 use crate::server::{Limits, Listener, ListenerError, Shutdown, Signals, tls};
 use crate::service::{Service, Streams};
 use crate::tenant::{Onboarder, Registry};
+use crate::traffic::History;
 use crate::types::ClusterId;
+use crate::users;
 
+mod aside;
 mod notices;
+mod sampler;
 mod server;
+
+pub use self::aside::Aside;
 
 use self::server::Server;
 
@@ -213,15 +219,18 @@ impl Edge {
         let registry = Arc::new(Registry::new());
         let pools = Arc::new(Pools::new());
         let metrics = Arc::new(Metrics::new());
+        let users = Arc::new(users::Store::default());
         let service = Arc::new(Service {
             registry: Arc::clone(&registry),
             pools: Arc::clone(&pools),
             catalogs: catalog::Store::new(),
             plans: Plans::new(),
             metrics: Arc::clone(&metrics),
+            history: History::new(),
             ports: Ports::new(own_ports.into_iter().flatten().chain(public_ports)),
             server_key: config.server.jwt_secret.clone().or(options.jwt_secret),
             max_body: config.server.max_body.get(),
+            users: Arc::clone(&users),
             streams: Streams::new(connections.clone()),
             next_request: AtomicU64::new(1),
         });
@@ -254,6 +263,13 @@ impl Edge {
         let janitor = Arc::clone(&pools);
         let janitor_stop = stop.clone();
         background.spawn(async move { janitor.janitor(janitor_stop).await });
+        let users_stop = stop.clone();
+        background.spawn(async move { users.janitor(users_stop).await });
+        background.spawn(sampler::run(
+            Arc::clone(&service),
+            clusters.values().cloned().collect(),
+            stop.clone(),
+        ));
         for server in &running {
             background.spawn(Server::keep(Arc::downgrade(server), stop.clone()));
         }

@@ -84,6 +84,15 @@ impl Options {
     }
 }
 
+/// Where the server of a data directory listens that another process of ours runs: the directory of its socket, and the
+/// port. None if there is none, or if it is starting.
+#[must_use]
+pub fn running(data_dir: &Path) -> Option<(PathBuf, u16)> {
+    let data_dir = places::resolve(data_dir).ok()?;
+    let found = Postmaster::of(&data_dir).filter(|found| found.ready && syscalls::exists(found.pid))?;
+    Some((found.socket_dir, places::PORT))
+}
+
 /// A running PostgreSQL server. Dropping it stops the server, as [`stop`](Self::stop) does.
 ///
 /// The superuser is `postgres`, without a password: the socket's directory is closed to all users but the server's own

@@ -6,7 +6,7 @@ use crate::pages::list::Kind;
 
 /// A value as the template shows it. Everything is still unescaped: that is the template's task.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Cell<'a> {
+pub(crate) enum Cell<'a> {
     /// SQL NULL, which is not the same as an empty text.
     Null,
     /// Nothing inside: `''`, `{}` or `[]`, as given.
@@ -25,32 +25,32 @@ pub(super) enum Cell<'a> {
 
 /// A point in time, in the three forms a page needs.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Moment<'a> {
+pub(crate) struct Moment<'a> {
     /// For the `datetime` attribute: `2026-11-24T09:30:05Z`. Fractions of a second are left to the JSON.
-    pub(super) machine: String,
+    pub(crate) machine: String,
     /// `2026-11-24`
-    pub(super) date: &'a str,
+    pub(crate) date: &'a str,
     /// `09:30`, and the offset unless it is UTC or the column has none: `09:30 -03`.
-    pub(super) time: String,
+    pub(crate) time: String,
 }
 
 /// A value too long for its row: an excerpt there, the rest on demand.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Long<'a> {
-    pub(super) excerpt: &'a str,
+pub(crate) struct Long<'a> {
+    pub(crate) excerpt: &'a str,
     /// The value, JSON indented; at most [`WHOLE_MAX_BYTES`] before that.
-    pub(super) whole: Cow<'a, str>,
+    pub(crate) whole: Cow<'a, str>,
     /// Whether `whole` is not all of it.
-    pub(super) is_cut: bool,
+    pub(crate) is_cut: bool,
     /// Whether it is shown in monospace.
-    pub(super) is_code: bool,
+    pub(crate) is_code: bool,
 }
 
 impl<'a> Cell<'a> {
     /// Reads `value`, a field in Postgres' text format, by the kind of its column.
     ///
     /// Text that does not read as its kind (`infinity`, a year after 9999, a nested array) is shown as it came.
-    pub(super) fn new(kind: Kind, value: Option<&'a str>) -> Self {
+    pub(crate) fn new(kind: Kind, value: Option<&'a str>) -> Self {
         let Some(text) = value else {
             return Self::Null;
         };
@@ -59,6 +59,8 @@ impl<'a> Cell<'a> {
             Kind::Date => is_date(text).then_some(Self::Date(text)),
             Kind::Timestamp => moment(text).map(Self::Timestamp),
             Kind::Array if text == "{}" => Some(Self::Empty("{}")),
+            Kind::Array if text == "[]" => Some(Self::Empty("[]")),
+            Kind::Array if text.len() <= ITEMS_MAX_BYTES && text.starts_with('[') => json_items(text).map(Self::Items),
             Kind::Array if text.len() <= ITEMS_MAX_BYTES => items(text).map(Self::Items),
             Kind::Json if text == "{}" => Some(Self::Empty("{}")),
             Kind::Json if text == "[]" => Some(Self::Empty("[]")),
@@ -182,6 +184,18 @@ fn items(text: &str) -> Option<Vec<Option<Cow<'_, str>>>> {
     }
 }
 
+/// The elements of a JSON array of texts and numbers; `None` when there is anything else in it.
+fn json_items(text: &str) -> Option<Vec<Option<Cow<'_, str>>>> {
+    let items: Vec<serde_json::Value> = serde_json::from_str(text).ok()?;
+    let item = |item| match item {
+        serde_json::Value::Null => Some(None),
+        serde_json::Value::String(text) => Some(Some(Cow::Owned(text))),
+        serde_json::Value::Number(_) | serde_json::Value::Bool(_) => Some(Some(Cow::Owned(item.to_string()))),
+        serde_json::Value::Array(_) | serde_json::Value::Object(_) => None,
+    };
+    items.into_iter().map(item).collect()
+}
+
 /// Takes one element up to its closing quote; returns it without escapes, and what follows.
 fn quoted_item(text: &str) -> Option<(String, &str)> {
     let mut item = String::new();
@@ -197,7 +211,7 @@ fn quoted_item(text: &str) -> Option<(String, &str)> {
 }
 
 /// Puts every member of `json` on its own line, and changes nothing else: numbers keep all their digits.
-fn indent(json: &str) -> String {
+pub(crate) fn indent(json: &str) -> String {
     let mut lines = String::with_capacity(json.len() * 2);
     let mut depth: usize = 0;
     let mut in_string = false;

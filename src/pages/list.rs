@@ -181,7 +181,7 @@ impl List<'_> {
 }
 
 /// A column's name as `select` and `order` read it: in double quotes unless it is a plain word.
-fn quoted(name: &str) -> String {
+pub(crate) fn quoted(name: &str) -> String {
     if !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') {
         name.to_owned()
     } else {

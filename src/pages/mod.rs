@@ -11,12 +11,17 @@ use std::sync::LazyLock;
 
 use askama::Template;
 
-mod cell;
+pub(crate) mod cell;
+pub mod console;
+mod chart;
 mod failure;
 mod list;
 mod street;
+pub mod words;
 
+pub use self::chart::{Chart, ChartWords, Series};
 pub use self::failure::Failure;
+pub(crate) use self::list::quoted;
 pub use self::list::{Column, Kind, List};
 pub use self::street::{State, Street, TenantLine};
 
@@ -31,7 +36,7 @@ pub enum Scope {
 
 impl Scope {
     /// The word on the badge; also the name of its CSS class.
-    fn word(self) -> &'static str {
+    pub(crate) fn word(self) -> &'static str {
         match self {
             Self::Tenant => "own",
             Self::Shared => "shared",
@@ -55,7 +60,7 @@ impl Relation<'_> {
 }
 
 /// The stylesheet of every page, to be served as `text/css; charset=utf-8` under [`style_path`].
-pub const STYLE: &str = include_str!("style.css");
+pub const STYLE: &str = concat!(include_str!("base.css"), include_str!("style.css"));
 
 /// Where the pages look for [`STYLE`]: `/-/style-<8 hex digits>.css`.
 ///

@@ -127,6 +127,12 @@ impl MediaType {
             .collect()
     }
 
+    /// Whether it is `text/html`, which nothing here makes of rows.
+    #[must_use]
+    pub fn is_html(&self) -> bool {
+        matches!(self, Self::Other(text) if text.eq_ignore_ascii_case("text/html"))
+    }
+
     /// The value of `Content-Type`.
     #[must_use]
     pub fn content_type(&self) -> Cow<'static, str> {

@@ -7,7 +7,7 @@ mod rows;
 mod settings;
 
 pub use cors::{expose, options, preflight};
-pub use page::{html, stylesheet};
+pub use page::{asset, console, file, html, json};
 pub use problem::Problem;
 pub use rows::{Action, Data, document};
 pub use settings::apply;

@@ -171,6 +171,11 @@ impl From<&Error> for Problem {
                 "PGRSTX00",
                 "the answer could not be read",
             ),
+            Error::Users(_) => Self::new(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "users",
+                "the users of the console could not be looked up",
+            ),
             Error::ResponseTooLarge { .. } => Self::new(
                 StatusCode::INTERNAL_SERVER_ERROR,
                 "response_too_large",

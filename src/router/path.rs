@@ -29,8 +29,8 @@ pub enum Path<'a> {
     },
     /// `/-/…`: a file of the program's own pages. The text after `/-/`, not decoded, to be compared with known names only.
     Asset(&'a str),
-    /// `/admin`, `/admin/…`.
-    Admin,
+    /// `/admin`, `/admin/…`: the console. The text from the `/` on, not decoded.
+    Admin(&'a str),
 }
 
 impl<'a> Path<'a> {
@@ -55,7 +55,8 @@ impl<'a> Path<'a> {
         match (&*first, rest) {
             ("-", Some(file)) => Ok(Self::Asset(file)),
             ("-", None) => Err(Error::InvalidPath),
-            ("admin", _) => Ok(Self::Admin),
+            ("admin", None) => Ok(Self::Admin("")),
+            ("admin", Some(_)) => Ok(Self::Admin(path.split_at(path.find('/').unwrap_or(path.len())).1)),
             ("api", None | Some("")) => Ok(Self::ApiRoot),
             ("api", Some(rest)) => {
                 let rest = rest.strip_suffix('/').unwrap_or(rest);
@@ -121,9 +122,9 @@ mod tests {
         check("/api/rpc", api("rpc"));
         check("/-/style.css", Path::Asset("style.css"));
         check("/-/a/b%2F", Path::Asset("a/b%2F"));
-        check("/admin", Path::Admin);
-        check("/admin/", Path::Admin);
-        check("/admin/tenants/a", Path::Admin);
+        check("/admin", Path::Admin(""));
+        check("/admin/", Path::Admin("/"));
+        check("/admin/tenants/a", Path::Admin("/tenants/a"));
         check("/administrators", page("administrators"));
         check("/apis", page("apis"));
     }
@@ -133,7 +134,8 @@ mod tests {
         check("/api/ghost%C3%ADes%20x", api("ghostíes x"));
         check("/api/%2561", api("%61"));
         check("/a+b", page("a+b"));
-        check("/%61dmin", Path::Admin);
+        check("/%61dmin", Path::Admin(""));
+        check("/%61dmin/x%2F", Path::Admin("/x%2F"));
         check("/%61pi/x", api("x"));
         check("/%2d/x", Path::Asset("x"));
     }

@@ -18,7 +18,7 @@ use crate::query::{
     Body as QueryBody, BodyFormat, Count, Honoured, MediaType, Missing, Plan, Preferences, Purpose, Query, Return, plan,
 };
 use crate::response;
-use crate::response::{Action, Data, Problem};
+use crate::response::{Action, Data};
 use crate::server::Body;
 use crate::tenant::Tenant;
 
@@ -26,7 +26,7 @@ use super::asked::{Asked, schema, texts};
 use super::collect::Checks;
 use super::run::{Outcome, Work};
 use super::timing::{Phase, Timings};
-use super::{Asking, Service, serving};
+use super::{Asking, Caller, Service, serving};
 
 const PREFER: HeaderName = HeaderName::from_static("prefer");
 const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
@@ -42,6 +42,22 @@ pub(super) enum Target<'a> {
     Function(&'a str),
 }
 
+/// Who makes a request, and what its body is.
+pub(super) enum Sender {
+    /// A client: who it is stands in the head, and the body is still to come.
+    Client(Incoming),
+    /// Somebody who is signed in to the console, which asks in their name.
+    Console(Box<Inside>),
+}
+
+/// A request that the console makes.
+pub(super) struct Inside {
+    pub(super) caller: Caller,
+    pub(super) body: Bytes,
+    /// Whether there may be more rows than `max_rows`: an export is all there is.
+    pub(super) whole: bool,
+}
+
 impl Service {
     /// Answers a request, whose errors are told as its tenant wants them to be.
     pub(super) async fn api(
@@ -49,17 +65,17 @@ impl Service {
         tenant: &Arc<Tenant>,
         target: Target<'_>,
         asking: Asking<'_>,
-        body: Incoming,
+        sender: Sender,
     ) -> Response<Body> {
         let dialect = &tenant.config().dialect;
         let head = asking.head;
         if let Some(answer) = response::preflight(&head.method, &head.headers, &dialect.cors_origins) {
             return answer;
         }
-        let answer = self.answer_api(tenant, target, asking, body).await;
+        let answer = self.answer_api(tenant, target, asking, sender).await;
         let mut answer = answer.unwrap_or_else(|error| {
-            asking.log(&error);
-            Problem::from(&error).into_response(dialect.verbose_errors)
+            let problem = asking.log(&error);
+            problem.into_response(dialect.verbose_errors)
         });
         response::expose(head.headers.get(ORIGIN), &dialect.cors_origins, answer.headers_mut());
         answer
@@ -70,7 +86,7 @@ impl Service {
         tenant: &Arc<Tenant>,
         target: Target<'_>,
         asking: Asking<'_>,
-        body: Incoming,
+        sender: Sender,
     ) -> Result<Response<Body>, Error> {
         serving(tenant)?;
         let dialect = &tenant.config().dialect;
@@ -78,17 +94,28 @@ impl Service {
         let (schema, profile) = schema(tenant, head)?;
         let timings = Timings::new(dialect.server_timing);
         let started = timings.begin();
-        let caller = self.caller(tenant, &head.headers)?;
-        timings.add(Phase::Jwt, started);
-        // The body is read before a connection is asked for: a slow client holds none.
-        let body = match head.method {
-            Method::POST | Method::PUT | Method::PATCH => Box::pin(self.body(body)).await?,
-            _ => Bytes::new(),
-        };
-        let decides = matches!(
+        let mut decides = matches!(
             dialect.tx_end,
             TxEnd::CommitAllowOverride | TxEnd::RollbackAllowOverride
         );
+        let mut whole = false;
+        let (caller, body) = match sender {
+            Sender::Client(body) => {
+                let caller = self.caller(tenant, &head.headers)?;
+                timings.add(Phase::Jwt, started);
+                // The body is read before a connection is asked for: a slow client holds none.
+                let body = match head.method {
+                    Method::POST | Method::PUT | Method::PATCH => Box::pin(self.body(body, self.max_body)).await?,
+                    _ => Bytes::new(),
+                };
+                (caller, body)
+            }
+            Sender::Console(inside) => {
+                decides = true; // a preview is what is undone
+                whole = inside.whole;
+                (inside.caller, inside.body)
+            }
+        };
         let mut asked = Asked {
             tenant,
             caller,
@@ -97,6 +124,7 @@ impl Service {
             preferences: Preferences::parse(texts(&head.headers, &PREFER), decides),
             request: asking,
             accepts: MediaType::accepted(texts(&head.headers, &ACCEPT)),
+            whole,
             structure: tenant.structure(schema, &self.pools, &self.catalogs).await?,
             timings,
         };

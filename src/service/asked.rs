@@ -33,6 +33,8 @@ pub(super) struct Asked<'a> {
     pub(super) profile: Option<&'a str>,
     pub(super) preferences: Preferences,
     pub(super) accepts: Vec<MediaType>,
+    /// Whether the answer may have more rows than `max_rows`.
+    pub(super) whole: bool,
     pub(super) structure: Arc<Structure>,
     pub(super) timings: Timings,
     pub(super) request: Asking<'a>,
@@ -49,7 +51,7 @@ impl<'a> Asked<'a> {
                 .schemas()
                 .nth(self.schema)
                 .map_or("", |schema| schema.as_str()),
-            max_rows: Some(u64::from(config.limits.max_rows.get())),
+            max_rows: (!self.whole).then(|| u64::from(config.limits.max_rows.get())),
             aggregates: dialect.aggregates,
             legacy_names: dialect.legacy_target_names,
             zoned: self.preferences.timezone.is_some(),

@@ -3,11 +3,13 @@
 mod api;
 mod asked;
 mod collect;
+mod console;
 mod document;
 mod run;
 mod stream;
 mod timing;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
@@ -30,17 +32,21 @@ use crate::metrics::Metrics;
 use crate::pages;
 use crate::pool::{End, Pools, Step};
 use crate::query::plan::{Context, Delivery};
-use crate::query::{Plan, Plans, Query, plan};
+use crate::query::{MediaType, Plan, Plans, Query, plan};
 use crate::response;
 use crate::response::Problem;
 use crate::router;
 use crate::router::{Path, Ports};
 use crate::server::{Answer, Body, ConnectionInfo};
 use crate::tenant::{Registry, State, Tenant};
+use crate::traffic;
+use crate::traffic::{Failure, History, Traffic};
 use crate::types::MAX_HOST_LEN;
+use crate::users;
 use crate::views;
 
-use api::Target;
+use api::{Sender, Target};
+use asked::texts;
 use collect::{Checks, Collector};
 use run::{Job, Runner};
 pub use stream::Streams;
@@ -69,12 +75,16 @@ pub struct Service {
     pub plans: Plans,
     /// What is counted.
     pub metrics: Arc<Metrics>,
+    /// What it came to within the last hour.
+    pub history: History,
     /// The ports that may stand in `Host`.
     pub ports: Ports,
     /// The server's own key for tokens.
     pub server_key: Option<Secret>,
     /// The longest body in bytes.
     pub max_body: usize,
+    /// Who may sign in to the console.
+    pub users: Arc<users::Store>,
     /// Answers that are sent while their rows still come.
     pub streams: Streams,
     /// Numbers the requests.
@@ -89,24 +99,25 @@ impl Answer for Service {
             id: &id,
             head,
             scheme: if connection.tls.is_some() { "https" } else { "http" },
+            peer: connection.peer.ip(),
             tenant: tenant.as_deref().ok().map(Tenant::label),
+            traffic: match &tenant {
+                Ok(tenant) => tenant.traffic(&self.metrics),
+                Err(_) => self.metrics.unknown(),
+            },
             began: Instant::now(),
         };
         let result = match &tenant {
             Ok(tenant) => self.answer_for(tenant, asking, body).instrument(asking.detail()).await,
             Err(error) => Err(Error::Router(*error)),
         };
-        let mut response = result.unwrap_or_else(|error| {
-            asking.log(&error);
-            Problem::from(&error).into_response(true)
-        });
+        let mut response = result.unwrap_or_else(|error| asking.log(&error).into_response(true));
         if let Ok(id) = HeaderValue::from_bytes(&id.0) {
             response.headers_mut().insert(REQUEST_ID, id);
         }
         // A streamed answer is counted when it is complete.
         if response.body().is_whole() {
-            self.metrics
-                .request(asking.tenant, response.status(), asking.began.elapsed());
+            asking.count(response.status());
         }
         response
     }
@@ -137,8 +148,11 @@ struct Asking<'a> {
     id: &'a RequestId,
     head: &'a Parts,
     scheme: &'static str,
+    /// The other end of the socket.
+    peer: IpAddr,
     /// For whom it is; none if that is nobody.
     tenant: Option<&'a str>,
+    traffic: &'a Traffic,
     began: Instant,
 }
 
@@ -158,9 +172,33 @@ impl Asking<'_> {
         }
     }
 
-    /// Logs how it failed.
-    fn log(self, error: &Error) {
+    /// Logs how it failed, and keeps that among the tenant's failures: once for each request, so this is where it becomes
+    /// what the client is told.
+    fn log(self, error: &Error) -> Problem {
         self.span().in_scope(|| error.log());
+        let problem = Problem::from(error);
+        self.traffic.failed(Failure {
+            at: unix_time(),
+            request_id: self.id.as_str().to_owned(),
+            method: self.head.method.as_str().to_owned(),
+            path: self.head.uri.path().to_owned(),
+            status: problem.status.as_u16(),
+            code: problem.code.clone().into_owned(),
+        });
+        problem
+    }
+
+    /// Counts it as answered now.
+    fn count(self, status: StatusCode) {
+        let took = self.began.elapsed();
+        self.traffic.answered(status, took);
+        // What is fast need not even look at the clock.
+        if took >= traffic::SLOW {
+            let (method, uri) = (&self.head.method, &self.head.uri);
+            self.traffic.slow(unix_time(), took, || {
+                traffic::shape(method.as_str(), uri.path(), uri.query().unwrap_or_default())
+            });
+        }
     }
 }
 
@@ -189,28 +227,44 @@ impl Service {
     ) -> Result<Response<Body>, Error> {
         let head = asking.head;
         let path = head.uri.path();
+        let asset = || response::asset(path).ok_or(router::Error::InvalidPath);
         let found = Path::parse(path).and_then(|found| match found {
-            // The stylesheet is the only file there is, and the console is not built.
-            Path::Asset(_) | Path::Admin if path != pages::style_path() => Err(router::Error::InvalidPath),
-            found => Ok(found),
+            Path::Asset(_) => Ok((found, Some(asset()?))),
+            found => Ok((found, None)),
         });
-        let found = match found {
+        let (found, asset) = match found {
             Err(error) if takes_html(&head.headers) => {
                 return Ok(failure_page(tenant, asking, &error.into()));
             }
             found => found?,
         };
         match found {
-            Path::Asset(_) | Path::Admin => match head.method {
-                Method::GET | Method::HEAD => Ok(response::stylesheet()),
+            Path::Asset(_) => match (asset, &head.method) {
+                (Some(asset), &(Method::GET | Method::HEAD)) => Ok(asset),
                 _ => Err(Error::Method {
                     method: head.method.clone(),
                     allow: "GET, HEAD",
                 }),
             },
-            Path::ApiRoot => Ok(self.api(tenant, Target::Root, asking, body).await),
-            Path::Api { relation } => Ok(self.api(tenant, Target::Relation(&relation), asking, body).await),
-            Path::Call { function } => Ok(self.api(tenant, Target::Function(&function), asking, body).await),
+            // Boxed, or every request would carry the room that a page needs.
+            Path::Admin(path) => Ok(Box::pin(self.console(tenant, path, asking, body)).await),
+            Path::ApiRoot => Ok(self.api(tenant, Target::Root, asking, Sender::Client(body)).await),
+            // What programs can ask is a page for who reads; boxed as well.
+            Path::Api { relation } if prefers_html(head) => {
+                let page = Box::pin(self.api_for_reader(tenant, &relation, asking)).await;
+                match page {
+                    Some(page) => Ok(page),
+                    None => Ok(self
+                        .api(tenant, Target::Relation(&relation), asking, Sender::Client(body))
+                        .await),
+                }
+            }
+            Path::Api { relation } => Ok(self
+                .api(tenant, Target::Relation(&relation), asking, Sender::Client(body))
+                .await),
+            Path::Call { function } => Ok(self
+                .api(tenant, Target::Function(&function), asking, Sender::Client(body))
+                .await),
             page @ (Path::Home | Path::Page { .. }) => {
                 // Boxed, or every request would carry the room that a page needs.
                 let result = Box::pin(self.page(tenant, &page, head)).await;
@@ -311,10 +365,10 @@ impl Service {
         }
     }
 
-    /// The whole body, as long as it keeps coming and stays within `max_body`.
-    async fn body(&self, mut body: Incoming) -> Result<Bytes, Error> {
-        let too_large = Error::BodyTooLarge { limit: self.max_body };
-        if body.size_hint().lower() > self.max_body as u64 {
+    /// The whole body, as long as it keeps coming and stays within `limit` bytes.
+    async fn body(&self, mut body: Incoming, limit: usize) -> Result<Bytes, Error> {
+        let too_large = Error::BodyTooLarge { limit };
+        if body.size_hint().lower() > limit as u64 {
             return Err(too_large);
         }
         let mut bytes = BytesMut::new();
@@ -326,7 +380,7 @@ impl Service {
                 return Ok(bytes.freeze());
             };
             if let Ok(data) = frame.map_err(|_| Error::BodyBroken)?.into_data() {
-                if bytes.len() + data.len() > self.max_body {
+                if bytes.len() + data.len() > limit {
                     return Err(too_large);
                 }
                 bytes.extend_from_slice(&data);
@@ -336,6 +390,7 @@ impl Service {
 }
 
 /// Who asks.
+#[derive(Clone)]
 struct Caller {
     /// What the token says; none without one.
     claims: Option<Claims>,
@@ -359,6 +414,15 @@ fn takes_html(headers: &HeaderMap) -> bool {
     given.any(|value| value.contains("text/html"))
 }
 
+/// Whether a page is what the client likes best, as browsers do.
+fn prefers_html(head: &Parts) -> bool {
+    head.method == Method::GET
+        && takes_html(&head.headers)
+        && MediaType::accepted(texts(&head.headers, &ACCEPT))
+            .first()
+            .is_some_and(MediaType::is_html)
+}
+
 fn host(head: &Parts) -> &str {
     let authority = head.uri.authority().map(http::uri::Authority::as_str);
     authority
@@ -368,8 +432,7 @@ fn host(head: &Parts) -> &str {
 
 /// What went wrong, for a person; this is where it is logged.
 fn failure_page(tenant: &Tenant, asking: Asking<'_>, error: &Error) -> Response<Body> {
-    asking.log(error);
-    let problem = Problem::from(error);
+    let problem = asking.log(error);
     let page = pages::Failure {
         status: problem.status.as_u16(),
         title: problem.status.canonical_reason().unwrap_or("Error"),

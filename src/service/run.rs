@@ -16,6 +16,7 @@ use crate::query::plan::Rows as Kind;
 use crate::query::{MediaType, Plan, Query, TransactionEnd};
 use crate::server::Body;
 use crate::tenant::{Structure, Tenant};
+use crate::users::Cookie;
 
 use super::asked::Asked;
 use super::collect::{Checks, Collector};
@@ -324,7 +325,8 @@ fn headers_as_json(headers: &HeaderMap) -> String {
 fn cookies_as_json(headers: &HeaderMap) -> String {
     let mut object = serde_json::Map::new();
     for cookie in super::asked::texts(headers, &COOKIE).flat_map(|value| value.split(';')) {
-        if let Some((name, value)) = cookie.trim().split_once('=') {
+        // The secret of a session of the console is nothing for the tenant's own code.
+        if let Some((name, value)) = cookie.trim().split_once('=').filter(|(name, _)| !Cookie::is_ours(name)) {
             object.insert(name.to_owned(), value.into());
         }
     }

@@ -84,16 +84,15 @@ impl Streams {
 
 impl Streaming {
     async fn run(self, feed: Feed, room: Room, first: Vec<u8>, running: Box<Running<Box<Collector>>>) {
-        let name = self.tenant.label();
+        let traffic = self.tenant.traffic(&self.metrics);
         match self.pass_on(&feed, &room, first, running).await {
             Ok(()) => {
                 feed.end();
-                self.metrics
-                    .request(Some(name), http::StatusCode::OK, self.began.elapsed());
+                traffic.answered(http::StatusCode::OK, self.began.elapsed());
             }
             Err(broken) => {
                 broken.log();
-                self.metrics.broken(name, self.began.elapsed());
+                traffic.broken(self.began.elapsed());
             }
         }
     }

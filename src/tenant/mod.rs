@@ -19,9 +19,11 @@ use crate::catalog::{Catalog, Loaded, RoleSetting};
 use crate::config;
 use crate::config::Secret;
 use crate::identity::{Key, Verifier};
+use crate::metrics::Metrics;
 use crate::migrate;
 use crate::pool;
 use crate::pool::{Cluster, Credentials, Fold, Identity, Pools, Row, Spec, Startup, Step, TenantPool};
+use crate::traffic::Traffic;
 use crate::types::{RoleName, SchemaName};
 
 /// Whether a tenant answers, and why not.
@@ -53,6 +55,22 @@ impl State {
     }
 }
 
+/// Whether a token of a tenant, or a user of its console, may name `role`.
+#[must_use]
+pub fn permits_role(tenant: &config::Tenant, role: &str) -> bool {
+    // To Postgres that is no role but the way back to the login's own rights.
+    if role == "none" {
+        return false;
+    }
+    let own = tenant.managed && migrate::is_request_role(&tenant.id, role);
+    let anonymous = tenant
+        .anonymous_role
+        .as_ref()
+        .is_some_and(|anonymous| anonymous.as_str() == role);
+    let named = |allowed: &RoleName| allowed.as_str() == role || allowed.as_str() == "*";
+    own || anonymous || tenant.roles.iter().any(named)
+}
+
 /// Why a tenant's catalog could not be loaded.
 #[derive(Debug, Error)]
 pub enum CatalogError {
@@ -80,6 +98,8 @@ pub struct Tenant {
     verifier: OnceLock<Verifier>,
     /// Made when the first request comes.
     anonymous_role: OnceLock<Arc<str>>,
+    /// Where its requests are counted, which outlives it. Looked up when the first one comes.
+    traffic: OnceLock<Arc<Traffic>>,
 }
 
 /// What a schema holds, once it is known.
@@ -141,6 +161,7 @@ impl Tenant {
             structures,
             verifier: OnceLock::new(),
             anonymous_role: OnceLock::new(),
+            traffic: OnceLock::new(),
         })
     }
 
@@ -187,6 +208,17 @@ impl Tenant {
                 &dialect.jwt_role_claim,
             )
         })
+    }
+
+    /// Where its requests are counted: with those of its earlier generations.
+    pub fn traffic(&self, metrics: &Metrics) -> &Arc<Traffic> {
+        self.traffic.get_or_init(|| metrics.traffic(&self.config.id))
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn cluster(&self) -> &Arc<Cluster> {
+        &self.cluster
     }
 
     /// Its pool, made on first use.
@@ -263,21 +295,7 @@ impl Tenant {
     /// Whether a token of this tenant may name `role`.
     #[must_use]
     pub fn permits_role(&self, role: &str) -> bool {
-        // To Postgres that is no role but the way back to the login's own rights.
-        if role == "none" {
-            return false;
-        }
-        let own = self.config.managed && migrate::is_request_role(&self.config.id, role);
-        own || self
-            .config
-            .anonymous_role
-            .as_ref()
-            .is_some_and(|anonymous| anonymous.as_str() == role)
-            || self
-                .config
-                .roles
-                .iter()
-                .any(|allowed| allowed.as_str() == role || allowed.as_str() == "*")
+        permits_role(&self.config, role)
     }
 
     /// The role of requests without a token: its connections', or the login's.

@@ -9,6 +9,7 @@
 mod client;
 mod command;
 mod config_errors;
+mod console;
 mod dialect;
 mod dialect_config;
 mod failure;
@@ -31,6 +32,7 @@ mod storms;
 mod streaming;
 mod tls_to_postgres;
 mod tokens;
+mod traffic;
 mod embedded;
 mod encode;
 mod layering;

@@ -1,5 +1,10 @@
 //! From tenants, catalogs and rows to what the pages show.
 
+pub mod form;
+pub mod grid;
+
+pub use grid::{Filter, GRID_SIZE, GridQuery, Operator, Place};
+
 use std::sync::Arc;
 
 use crate::catalog::{Catalog, Relation, Scope};
@@ -150,7 +155,7 @@ pub fn street(tenants: &[Arc<Tenant>], operator: &Tenant, host: &str, catalog: &
     .render()
 }
 
-fn navigation<'a>(catalog: &'a Catalog, tenant: &Tenant) -> Vec<pages::Relation<'a>> {
+pub(crate) fn navigation<'a>(catalog: &'a Catalog, tenant: &Tenant) -> Vec<pages::Relation<'a>> {
     catalog
         .relations()
         .iter()
@@ -162,7 +167,7 @@ fn navigation<'a>(catalog: &'a Catalog, tenant: &Tenant) -> Vec<pages::Relation<
 }
 
 /// Whose rows they are, for people: the operator's own schema is the one that all share.
-fn scope(scope: Scope, tenant: &Tenant) -> pages::Scope {
+pub(crate) fn scope(scope: Scope, tenant: &Tenant) -> pages::Scope {
     match scope {
         Scope::Tenant if !tenant.config().is_operator() => pages::Scope::Tenant,
         Scope::Tenant | Scope::Shared => pages::Scope::Shared,
@@ -170,7 +175,7 @@ fn scope(scope: Scope, tenant: &Tenant) -> pages::Scope {
 }
 
 /// How a type's values look on a page, by the name Postgres gives it.
-fn kind(type_name: &str) -> Kind {
+pub(crate) fn kind(type_name: &str) -> Kind {
     if type_name.ends_with("[]") {
         return Kind::Array;
     }

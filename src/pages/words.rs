@@ -1,0 +1,322 @@
+//! Every word of the console, in English and Portuguese. A `{}` is filled in by [`fill`].
+
+/// The words of the console in one language.
+#[derive(Debug)]
+#[expect(missing_docs, reason = "each says itself what it says")]
+pub struct Words {
+    pub lang: &'static str,
+    pub fields: WordFields,
+}
+
+macro_rules! words {
+    ($($name:ident: $english:literal / $portuguese:literal;)+) => {
+        /// The words by name.
+        #[derive(Debug)]
+        #[expect(missing_docs, reason = "each says itself what it says")]
+        pub struct WordFields { $(pub $name: &'static str),+ }
+
+        /// English.
+        pub static ENGLISH: Words = Words { lang: "en", fields: WordFields { $($name: $english),+ } };
+        /// Portuguese.
+        pub static PORTUGUESE: Words = Words { lang: "pt", fields: WordFields { $($name: $portuguese),+ } };
+
+        #[cfg(test)]
+        const ALL: &[(&str, &str, &str)] = &[$((stringify!($name), $english, $portuguese)),+];
+    };
+}
+
+impl std::ops::Deref for Words {
+    type Target = WordFields;
+
+    fn deref(&self) -> &WordFields {
+        &self.fields
+    }
+}
+
+words! {
+    // Of every page.
+    skip: "Skip to the content" / "Saltar para o conteúdo";
+    console: "Console" / "Consola";
+    street: "Street" / "Rua";
+    data: "Data" / "Dados";
+    api: "API" / "API";
+    tables: "Tables" / "Tabelas";
+    own: "own" / "próprias";
+    shared: "shared" / "partilhadas";
+    own_one: "own" / "própria";
+    shared_one: "shared" / "partilhada";
+    own_about: "Only {} sees these rows." / "Só {} vê estas linhas.";
+    shared_about: "Every tenant sees these same rows." / "Todos os inquilinos veem estas mesmas linhas.";
+    account: "Account" / "Conta";
+    site: "Site" / "Site";
+    sign_in: "Sign in" / "Entrar";
+    sign_out: "Sign out" / "Sair";
+    cancel: "Cancel" / "Cancelar";
+    back: "Back" / "Voltar";
+    request: "Request" / "Pedido";
+    read_only: "read only" / "só leitura";
+
+    // Signing in.
+    sign_in_to: "Sign in to {}" / "Entrar em {}";
+    user_name: "Name" / "Nome";
+    password: "Password" / "Palavra-passe";
+    wrong_password: "There is no such user with this password." / "Não há utilizador com esta palavra-passe.";
+    wait: "Too many attempts. Try again in {} s." / "Demasiadas tentativas. Tente de novo dentro de {} s.";
+    no_users: "Nobody can sign in here yet. The operator adds the first user on the command line:" / "Ainda ninguém pode entrar aqui. O operador acrescenta o primeiro utilizador na linha de comandos:";
+    signed_out: "You are signed out." / "Saiu.";
+    other_site: "This form came from another site, or is too old. Load the page again and repeat it." / "Este formulário veio de outro site ou é demasiado antigo. Recarregue a página e repita.";
+    is_down: "The database cannot be reached, so nobody can sign in. Try again soon." / "Não se chega à base de dados, por isso ninguém pode entrar. Tente de novo em breve.";
+
+    // The account.
+    signed_in_as: "Signed in as {}, acting as the role {}." / "Entrou como {}, com o papel {}.";
+    sessions: "Sessions" / "Sessões";
+    this_session: "this one" / "esta";
+    started: "began" / "começou";
+    last_seen: "last used" / "último uso";
+    browser: "browser" / "navegador";
+    sign_out_everywhere: "Sign out everywhere" / "Sair em todo o lado";
+    sign_out_everywhere_about: "Ends every session of yours, this one as well." / "Termina todas as suas sessões, esta também.";
+    change_password: "Change the password" / "Mudar a palavra-passe";
+    old_password: "Password now" / "Palavra-passe atual";
+    new_password: "New password" / "Palavra-passe nova";
+    new_password_again: "New password, again" / "Palavra-passe nova, outra vez";
+    password_rule: "At least {} characters." / "Pelo menos {} caracteres.";
+    passwords_differ: "The two new passwords differ." / "As duas palavras-passe novas são diferentes.";
+    old_password_wrong: "That is not the password now." / "Essa não é a palavra-passe atual.";
+    password_changed: "The password is changed; other sessions have ended." / "A palavra-passe foi mudada; as outras sessões terminaram.";
+
+    // The overview.
+    overview_of: "What {} can reach" / "O que {} alcança";
+    overview_own: "Own tables" / "Tabelas próprias";
+    overview_own_about: "Only this tenant sees their rows." / "Só este inquilino vê as suas linhas.";
+    overview_shared: "Shared tables" / "Tabelas partilhadas";
+    overview_shared_about: "Every tenant sees the same rows." / "Todos os inquilinos veem as mesmas linhas.";
+    no_tables: "No tables yet. A migration makes them." / "Ainda não há tabelas. Uma migração cria-as.";
+    table: "table" / "tabela";
+    view: "view" / "vista";
+    columns: "columns" / "colunas";
+    find_table: "Find a table" / "Procurar tabela";
+
+    // A list.
+    new_row: "New row" / "Nova linha";
+    import: "Import" / "Importar";
+    export: "Export" / "Exportar";
+    search: "Search" / "Procurar";
+    search_about: "in every column of text" / "em todas as colunas de texto";
+    filters: "Filters" / "Filtros";
+    filter_column: "column" / "coluna";
+    filter_operator: "comparison" / "comparação";
+    filter_value: "value" / "valor";
+    choose_column: "— column —" / "— coluna —";
+    remove_filter: "Remove this filter" / "Retirar este filtro";
+    apply: "Apply" / "Aplicar";
+    clear: "Show all" / "Mostrar tudo";
+    shown_columns: "Columns" / "Colunas";
+    rows: "rows" / "linhas";
+    row: "row" / "linha";
+    about_rows: "about {} rows" / "cerca de {} linhas";
+    no_rows: "No rows yet." / "Ainda não há linhas.";
+    no_rows_found: "No row is like that." / "Nenhuma linha é assim.";
+    no_rows_here: "No more rows." / "Não há mais linhas.";
+    previous: "Previous" / "Anteriores";
+    next: "Next" / "Seguintes";
+    first: "First" / "Início";
+    pages: "Pages" / "Páginas";
+    sort_by: "Sort by {}" / "Ordenar por {}";
+    ascending: "smallest first" / "menores primeiro";
+    descending: "largest first" / "maiores primeiro";
+    select_row: "Select row {}" / "Escolher a linha {}";
+    select_all: "Select all rows of this page" / "Escolher todas as linhas desta página";
+    with_selected: "With the selected rows:" / "Com as linhas escolhidas:";
+    delete: "Delete" / "Apagar";
+    set: "Set" / "Pôr";
+    set_to: "to" / "a";
+    none_selected: "No row was selected." / "Nenhuma linha foi escolhida.";
+    open_row: "Open row {}" / "Abrir a linha {}";
+    yes: "yes" / "sim";
+    no: "no" / "não";
+    bytes: "{} bytes" / "{} bytes";
+    as_api: "This list in the API" / "Esta lista na API";
+
+    // Comparisons.
+    op_is: "is" / "é";
+    op_not: "is not" / "não é";
+    op_contains: "contains" / "contém";
+    op_starts: "begins with" / "começa por";
+    op_ends: "ends with" / "acaba em";
+    op_gt: "is more than" / "é mais do que";
+    op_gte: "is at least" / "é pelo menos";
+    op_lt: "is less than" / "é menos do que";
+    op_lte: "is at most" / "é no máximo";
+    op_in: "is one of (a, b)" / "é um de (a, b)";
+    op_has: "holds" / "inclui";
+    op_any: "overlaps" / "cruza-se com";
+    op_words: "has the words" / "tem as palavras";
+    op_match: "matches the pattern" / "condiz com o padrão";
+    op_yes: "is yes" / "é sim";
+    op_no: "is no" / "é não";
+    op_null: "is empty (NULL)" / "está vazio (NULL)";
+    op_notnull: "is not empty" / "não está vazio";
+
+    // A row.
+    new_row_of: "New row of {}" / "Nova linha de {}";
+    row_of: "Row of {}" / "Linha de {}";
+    save: "Save" / "Guardar";
+    create: "Create" / "Criar";
+    duplicate: "Duplicate" / "Duplicar";
+    required: "required" / "obrigatório";
+    key: "key" / "chave";
+    generated: "made by the database" / "feito pela base de dados";
+    default_is: "left empty: {}" / "se vazio: {}";
+    null_box: "NULL" / "NULL";
+    leave_bytes: "{} bytes; left as they are unless you write others, in hexadecimal: \\x0a0b" / "{} bytes; ficam como estão a não ser que escreva outros, em hexadecimal: \\x0a0b";
+    new_bytes: "bytes in hexadecimal: \\x0a0b" / "bytes em hexadecimal: \\x0a0b";
+    lines_about: "one item a line" / "um elemento por linha";
+    json_about: "JSON" / "JSON";
+    timestamp_about: "2026-11-28 09:30:00+00" / "2026-11-28 09:30:00+00";
+    timestamp_plain_about: "2026-11-28 09:30:00" / "2026-11-28 09:30:00";
+    choose: "— choose —" / "— escolher —";
+    find_in: "Find in {}" / "Procurar em {}";
+    shows: "now: {}" / "agora: {}";
+    no_json: "This is no JSON: {}" / "Isto não é JSON: {}";
+    no_such_row: "There is no such row, or it is not yours to see." / "Não há tal linha, ou não lhe é visível.";
+    not_saved: "Nothing was saved." / "Nada foi guardado.";
+    nothing_changed: "Nothing was different, so nothing was saved." / "Nada era diferente, por isso nada foi guardado.";
+    related: "Related rows" / "Linhas relacionadas";
+    related_of: "{} by {}" / "{} por {}";
+    show_all_related: "Show them all" / "Mostrar todas";
+    saved: "Saved." / "Guardado.";
+    created: "Created." / "Criada.";
+    deleted_one: "1 row is deleted." / "1 linha foi apagada.";
+    deleted: "{} rows are deleted." / "{} linhas foram apagadas.";
+    changed: "{} rows are changed." / "{} linhas foram alteradas.";
+    changed_one: "1 row is changed." / "1 linha foi alterada.";
+
+    // Asking back.
+    sure_delete: "Delete {} rows of {}?" / "Apagar {} linhas de {}?";
+    sure_delete_one: "Delete this row of {}?" / "Apagar esta linha de {}?";
+    sure_set: "Set {} of {} rows?" / "Mudar {} de {} linhas?";
+    sure_about: "This cannot be undone." / "Isto não se pode desfazer.";
+    and_more: "… and {} more" / "… e mais {}";
+
+    // Import.
+    import_into: "Import into {}" / "Importar para {}";
+    import_about: "A CSV file whose first line names the columns, or a JSON array of objects. All rows are added in one transaction, or none." / "Um ficheiro CSV cuja primeira linha nomeia as colunas, ou uma lista JSON de objetos. Todas as linhas são acrescentadas numa só transação, ou nenhuma.";
+    import_file: "File" / "Ficheiro";
+    import_text: "… or the text itself" / "… ou o próprio texto";
+    import_format: "Format" / "Formato";
+    import_preview: "Preview" / "Pré-visualizar";
+    import_run: "Import {} rows" / "Importar {} linhas";
+    import_first: "The first rows" / "As primeiras linhas";
+    import_good: "{} rows. The database takes all of them; nothing is stored yet." / "{} linhas. A base de dados aceita todas; ainda nada foi guardado.";
+    import_bad: "The database would refuse this; nothing was stored." / "A base de dados recusaria isto; nada foi guardado.";
+    import_unknown: "There is no column {}." / "Não há coluna {}.";
+    import_no_file: "Choose a file, or write rows." / "Escolha um ficheiro ou escreva linhas.";
+    import_row: "The first row that does not fit is number {}." / "A primeira linha que não serve é a número {}.";
+    import_too_long: "An import has at most {} MiB." / "Uma importação tem no máximo {} MiB.";
+    imported: "{} rows are imported." / "{} linhas foram importadas.";
+    sending: "Sending" / "A enviar";
+    working: "The database is at work …" / "A base de dados está a trabalhar …";
+
+    // The page of the API.
+    api_of: "{} in the API" / "{} na API";
+    api_all: "The API of {}" / "A API de {}";
+    api_about: "What programs can ask of this tenant, with this host alone." / "O que os programas podem pedir a este inquilino, só com este anfitrião.";
+    api_read: "Read rows" / "Ler linhas";
+    api_write: "Write rows" / "Escrever linhas";
+    api_token_about: "A token that the operator signs goes where TOKEN stands; reading may need none." / "Um token assinado pelo operador vai no lugar de TOKEN; ler pode não precisar de nenhum.";
+    api_columns: "Columns" / "Colunas";
+    api_document: "OpenAPI document" / "Documento OpenAPI";
+    api_operations: "Operations" / "Operações";
+    api_functions: "Functions" / "Funções";
+    api_parameters: "Parameters" / "Parâmetros";
+    api_try: "Try it" / "Experimentar";
+    api_try_as: "It runs as {}." / "Corre como {}.";
+    api_try_anonymous: "Nobody is signed in: it runs without a token." / "Ninguém entrou: corre sem token.";
+    api_method: "Method" / "Método";
+    api_query: "Query string" / "Parâmetros do endereço";
+    api_body: "Body (JSON)" / "Corpo (JSON)";
+    api_prefer: "Prefer" / "Prefer";
+    api_send: "Send" / "Enviar";
+    api_answer: "Answer" / "Resposta";
+    api_type: "type" / "tipo";
+    api_about_column: "about" / "sobre";
+    api_relations: "embeds" / "inclui";
+    copy: "Copy" / "Copiar";
+    copied: "Copied" / "Copiado";
+    open_console: "Open in the console" / "Abrir na consola";
+    open_json: "The rows as JSON" / "As linhas em JSON";
+}
+
+/// The language of a reader, by the value of `Accept-Language` (RFC 9110, 12.5.4): whichever of the two stands higher,
+/// English if neither does.
+#[must_use]
+pub fn of(accept_language: &str) -> &'static Words {
+    let mut best = (&ENGLISH, 0.0);
+    for range in accept_language.split(',') {
+        let mut parts = range.split(';');
+        let tag = parts.next().unwrap_or_default().trim().to_ascii_lowercase();
+        let quality = parts.find_map(|part| part.trim().strip_prefix("q=")?.parse::<f32>().ok());
+        let quality = quality.unwrap_or(1.0);
+        let language = match tag.split('-').next() {
+            Some("en") => &ENGLISH,
+            Some("pt") => &PORTUGUESE,
+            _ => continue,
+        };
+        if quality > best.1 {
+            best = (language, quality);
+        }
+    }
+    best.0
+}
+
+/// `text` with one `{}` after the other replaced.
+#[must_use]
+pub fn fill(text: &str, values: &[&str]) -> String {
+    let mut pieces = text.split("{}");
+    let mut filled = pieces.next().unwrap_or_default().to_owned();
+    for (at, piece) in pieces.enumerate() {
+        filled.push_str(values.get(at).copied().unwrap_or_default());
+        filled.push_str(piece);
+    }
+    filled
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_languages_say_the_same() {
+        for (name, english, portuguese) in ALL {
+            let holes = |text: &str| text.matches("{}").count();
+            assert_eq!(holes(english), holes(portuguese), "{name}");
+            assert!(!english.is_empty() && !portuguese.is_empty(), "{name}");
+        }
+    }
+
+    #[test]
+    fn the_reader_chooses_the_language() {
+        for (header, language) in [
+            ("", "en"),
+            ("*", "en"),
+            ("fr", "en"),
+            ("pt", "pt"),
+            ("pt-BR,pt;q=0.9,en;q=0.8", "pt"),
+            ("en-GB, pt;q=0.9", "en"),
+            ("en;q=0.5, PT-pt;q=0.7", "pt"),
+            ("fr, pt;q=0.1", "pt"),
+            ("pt;q=x", "pt"),
+            ("pt;q=0", "en"),
+        ] {
+            assert_eq!(of(header).lang, language, "{header:?}");
+        }
+    }
+
+    #[test]
+    fn holes_are_filled_in_order() {
+        assert_eq!(fill("{} of {}", &["1", "{}"]), "1 of {}");
+        assert_eq!(fill("none", &["1"]), "none");
+        assert_eq!(fill("{} {}", &["1"]), "1 ");
+    }
+}

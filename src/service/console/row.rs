@@ -1,0 +1,509 @@
+//! One row: seen, made, changed, deleted; and several at once.
+
+use std::collections::HashMap;
+
+use http::{Method, Response, StatusCode};
+use serde_json::value::RawValue;
+
+use crate::catalog::Relation;
+use crate::error::Error;
+use crate::pages::console::{Confirm, Field, Form, Frame, Part, RelatedRows};
+use crate::pages::quoted;
+use crate::pages::words::fill;
+use crate::percent::encode;
+use crate::response;
+use crate::server::Body;
+use crate::views;
+use crate::views::form::{
+    Sent, Values, fields, key_condition, key_of, label, object, one_value, referring, refill, text_of,
+};
+use crate::views::grid::add_conditions;
+
+use super::data::{label_columns, path_of};
+use super::{Ask, Reply, Room, Service, Visit, see_other};
+
+/// Rows of each relation that are shown beside the one that they refer to.
+const RELATED: usize = 5;
+
+/// Relations whose rows are looked for: more would make the page slow.
+const MOST_RELATED: usize = 8;
+
+/// Rows that are named before they are changed.
+const NAMED: usize = 10;
+
+/// Rows that are changed at once: a page's, and then some.
+const MOST_ROWS: usize = 1000;
+
+impl Service {
+    /// The form of a row, and what it was sent with. Without a key it is a new one.
+    pub(super) async fn row(
+        &self,
+        visit: &Visit<'_>,
+        name: &str,
+        key: Option<String>,
+        sent: Option<Sent>,
+    ) -> Result<Response<Body>, Error> {
+        let room = self.room(visit).await?;
+        let (relation, rights) = room.relation(name)?;
+        let found = match &key {
+            Some(key) => {
+                let Some(row) = self.find(visit, relation, key).await? else {
+                    return Ok(self.not_there(visit, &room, relation));
+                };
+                Some(row)
+            }
+            None => None,
+        };
+        let words = visit.words;
+        // A new row may begin as a copy of another, or with a key that it refers to.
+        let begun = match (&found, visit.parameter("from")) {
+            (None, Some(from)) => self
+                .find(visit, relation, &from)
+                .await?
+                .map(|row| without_keys(relation, row)),
+            _ => None,
+        };
+        let mut form = fields(room.catalog(), relation, found.as_ref().or(begun.as_ref()), words);
+        if found.is_none() && sent.is_none() {
+            refill(&mut form, &Sent::parse(visit.query()));
+        }
+        let mut problem = None;
+        if let Some(sent) = &sent {
+            match object(relation, sent, found.is_some().then_some(&form), words) {
+                Ok(object) if object.is_empty() && found.is_some() => {
+                    let key = key.as_deref().unwrap_or_default();
+                    return Ok(see_other(&format!(
+                        "/admin/data/{}/row?{key}&done=unchanged",
+                        path_of(name)
+                    )));
+                }
+                Ok(object) => {
+                    let body = serde_json::to_vec(&object).unwrap_or_default();
+                    let reply = self.save(visit, relation, key.as_deref(), body).await?;
+                    if reply.is_good() {
+                        let done = if key.is_some() { "saved" } else { "created" };
+                        // A view, or a role that may not read what it writes, tells no key.
+                        let saved = reply.rows().first().and_then(|row| key_of(relation, row));
+                        let to = match saved {
+                            Some(saved) => format!("/admin/data/{}/row?{saved}&done={done}", path_of(name)),
+                            None => format!("/admin/data/{}?done={done}", path_of(name)),
+                        };
+                        return Ok(see_other(&to));
+                    }
+                    let said = reply.said();
+                    refill(&mut form, sent);
+                    let at = said.column(relation, sent);
+                    match at.and_then(|column| form.iter_mut().find(|field| *field.name == *column)) {
+                        Some(field) => field.problem = Some(said.text()),
+                        None => problem = Some(said.text()),
+                    }
+                }
+                Err(problems) => {
+                    refill(&mut form, sent);
+                    for (column, problem) in problems {
+                        if let Some(field) = form.iter_mut().find(|field| *field.name == *column) {
+                            field.problem = Some(problem);
+                        }
+                    }
+                }
+            }
+        }
+        self.name_references(visit, &room, &mut form).await?;
+        let related = match &found {
+            Some(row) => self.related(visit, &room, relation, row).await?,
+            None => Vec::new(),
+        };
+        let wrong = problem.is_some() || form.iter().any(|field| field.problem.is_some());
+        let (notice, relations) = (visit.notice(), room.navigation(visit.tenant));
+        let shown = found.as_ref().map(|row| label(relation, row)).unwrap_or_default();
+        let page = Form {
+            frame: Frame {
+                notice: notice.as_deref().filter(|_| !wrong),
+                ..visit.frame(&relations, Part::Data, name)
+            },
+            name,
+            scope: views::scope(relation.scope, visit.tenant),
+            key: key.as_deref(),
+            label: &shown,
+            fields: form,
+            problem,
+            may_save: if found.is_some() { rights.update } else { rights.insert },
+            may_delete: rights.delete,
+            may_insert: rights.insert,
+            related,
+        };
+        let status = if wrong { StatusCode::BAD_REQUEST } else { StatusCode::OK };
+        Ok(response::console(status, page.render()))
+    }
+
+    /// The row of a key.
+    async fn find(&self, visit: &Visit<'_>, relation: &Relation, key: &str) -> Result<Option<Values>, Error> {
+        let Some(condition) = key_condition(relation, key) else {
+            return Ok(None);
+        };
+        let mut query = String::from("?limit=1");
+        add_conditions(&[condition], &mut query);
+        let reply = self.reply(visit, Ask::get(&relation.name, &query)).await?;
+        Ok(reply.rows().into_iter().next())
+    }
+
+    async fn save(
+        &self,
+        visit: &Visit<'_>,
+        relation: &Relation,
+        key: Option<&str>,
+        body: Vec<u8>,
+    ) -> Result<Reply, Error> {
+        let mut query = String::from("?select=");
+        let names = label_columns(relation);
+        encode(
+            if names.is_empty() {
+                "*".to_owned()
+            } else {
+                names.join(",")
+            }
+            .as_str(),
+            &mut query,
+        );
+        add_conditions(
+            &key.and_then(|key| key_condition(relation, key))
+                .into_iter()
+                .collect::<Vec<_>>(),
+            &mut query,
+        );
+        let ask = Ask {
+            method: if key.is_some() { Method::PATCH } else { Method::POST },
+            prefer: match key {
+                Some(_) => "return=representation, handling=strict, max-affected=1",
+                None => "return=representation, missing=default",
+            },
+            body: body.into(),
+            ..Ask::get(&relation.name, &query)
+        };
+        self.reply(visit, ask).await
+    }
+
+    fn not_there(&self, visit: &Visit<'_>, room: &Room, relation: &Relation) -> Response<Body> {
+        let relations = room.navigation(visit.tenant);
+        let page = crate::pages::console::ConsoleFailure {
+            frame: visit.frame(&relations, Part::Data, &relation.name),
+            status: StatusCode::NOT_FOUND.as_u16(),
+            message: visit.words.no_such_row,
+            hint: None,
+            request_id: visit.asking.id.as_str(),
+        };
+        response::console(StatusCode::NOT_FOUND, page.render())
+    }
+
+    /// Says beside each key what the row is known by that it refers to.
+    async fn name_references(&self, visit: &Visit<'_>, room: &Room, form: &mut [Field<'_>]) -> Result<(), Error> {
+        for field in form {
+            let Some(pick) = &mut field.pick else {
+                continue;
+            };
+            let (Some(target), false) = (room.catalog().relation(pick.target), field.value.is_empty()) else {
+                continue;
+            };
+            let mut query = String::from("?limit=1&select=");
+            encode(&label_columns(target).join(","), &mut query);
+            let condition = format!("{}.eq.{}", quoted(pick.column), views::grid::text(&field.value));
+            add_conditions(&[condition], &mut query);
+            let reply = self.reply(visit, Ask::get(&target.name, &query)).await?;
+            if let Some(row) = reply.rows().first() {
+                pick.href = key_of(target, row).map(|key| format!("/admin/data/{}/row?{key}", path_of(&target.name)));
+                pick.label = Some(label(target, row));
+            }
+        }
+        Ok(())
+    }
+
+    /// The rows that refer to this one.
+    async fn related<'r>(
+        &self,
+        visit: &Visit<'_>,
+        room: &'r Room,
+        relation: &'r Relation,
+        row: &Values,
+    ) -> Result<Vec<RelatedRows<'r>>, Error> {
+        let mut all = Vec::new();
+        for (target, key) in referring(room.catalog(), relation).take(MOST_RELATED) {
+            let (_, rights) = room.relation(&target.name)?;
+            let values: Option<Vec<(&str, String)>> = key
+                .columns
+                .iter()
+                .map(|(ours, theirs)| Some((&**theirs, text_of(row.get(&**ours)?)?)))
+                .collect();
+            let (Some(values), true) = (values, rights.select) else {
+                continue;
+            };
+            let mut query = format!("?limit={}&select=", RELATED + 1);
+            let names = label_columns(target);
+            encode(
+                if names.is_empty() {
+                    "*".to_owned()
+                } else {
+                    names.join(",")
+                }
+                .as_str(),
+                &mut query,
+            );
+            let conditions: Vec<String> = values
+                .iter()
+                .map(|(column, value)| format!("{}.eq.{}", quoted(column), views::grid::text(value)))
+                .collect();
+            add_conditions(&conditions, &mut query);
+            let reply = self.reply(visit, Ask::get(&target.name, &query)).await?;
+            if !reply.is_good() {
+                continue;
+            }
+            let mut href = format!("/admin/data/{}?", path_of(&target.name));
+            let mut new = format!("/admin/data/{}/new?", path_of(&target.name));
+            for (column, value) in &values {
+                href.push_str("c=");
+                encode(column, &mut href);
+                href.push_str("&o=is&v=");
+                encode(value, &mut href);
+                href.push('&');
+                new.push_str("%3D");
+                encode(column, &mut new);
+                new.push('=');
+                encode(value, &mut new);
+                new.push('&');
+            }
+            let rows = reply.rows();
+            all.push(RelatedRows {
+                name: &target.name,
+                by: key
+                    .columns
+                    .iter()
+                    .map(|(_, theirs)| &**theirs)
+                    .collect::<Vec<_>>()
+                    .join(", "),
+                href: href.trim_end_matches('&').to_owned(),
+                new_href: rights.insert.then(|| new.trim_end_matches('&').to_owned()),
+                more: rows.len() > RELATED,
+                rows: rows
+                    .iter()
+                    .take(RELATED)
+                    .map(|row| {
+                        let href =
+                            key_of(target, row).map(|key| format!("/admin/data/{}/row?{key}", path_of(&target.name)));
+                        (href, label(target, row))
+                    })
+                    .collect(),
+            });
+        }
+        Ok(all)
+    }
+
+    /// Deletes a row, after it was asked whether that is meant.
+    pub(super) async fn delete(
+        &self,
+        visit: &Visit<'_>,
+        name: &str,
+        sent: Option<Sent>,
+    ) -> Result<Response<Body>, Error> {
+        let room = self.room(visit).await?;
+        let (relation, _) = room.relation(name)?;
+        let key = visit.query().to_owned();
+        let Some(condition) = key_condition(relation, &key) else {
+            return Ok(self.not_there(visit, &room, relation));
+        };
+        let Some(row) = self.find(visit, relation, &key).await? else {
+            return Ok(self.not_there(visit, &room, relation));
+        };
+        let mut problem = None;
+        if sent.is_some() {
+            let reply = self.delete_rows(visit, relation, &[condition], 1).await?;
+            if reply.is_good() {
+                let count = reply.total().unwrap_or(0);
+                return Ok(see_other(&format!(
+                    "/admin/data/{}?done=deleted&n={count}",
+                    path_of(name)
+                )));
+            }
+            problem = Some(reply.said().text());
+        }
+        let shown = label(relation, &row);
+        let question = Question {
+            question: fill(visit.words.sure_delete_one, &[name]),
+            action: format!("/admin/data/{}/delete?{key}", path_of(name)),
+            fields: Vec::new(),
+            button: visit.words.delete,
+            back: format!("/admin/data/{}/row?{key}", path_of(name)),
+            problem,
+        };
+        Ok(question.page(visit, &room, relation, &[shown.as_str()], 0))
+    }
+
+    async fn delete_rows(
+        &self,
+        visit: &Visit<'_>,
+        relation: &Relation,
+        conditions: &[String],
+        most: usize,
+    ) -> Result<Reply, Error> {
+        let query = narrowed(conditions);
+        let prefer = format!("return=minimal, count=exact, handling=strict, max-affected={most}");
+        let ask = Ask {
+            method: Method::DELETE,
+            prefer: &prefer,
+            ..Ask::get(&relation.name, &query)
+        };
+        self.reply(visit, ask).await
+    }
+
+    /// Does something with the rows that were chosen in a list, after it was asked whether that is meant.
+    pub(super) async fn bulk(&self, visit: &Visit<'_>, name: &str, sent: &Sent) -> Result<Response<Body>, Error> {
+        let room = self.room(visit).await?;
+        let (relation, rights) = room.relation(name)?;
+        let words = visit.words;
+        let here = sent.get("here");
+        let here = if here.is_empty() || here.starts_with('?') {
+            here
+        } else {
+            ""
+        };
+        let back = format!("/admin/data/{}{here}", path_of(name));
+        let done = |done: &str| format!("{back}{}done={done}", if here.is_empty() { '?' } else { '&' });
+        let keys: Vec<&str> = sent.all("row").take(MOST_ROWS).collect();
+        let conditions: Option<Vec<String>> = keys.iter().map(|key| key_condition(relation, key)).collect();
+        let Some(conditions) = conditions.filter(|conditions| !conditions.is_empty()) else {
+            return Ok(see_other(&done("none")));
+        };
+        let any = [format!("or({})", conditions.join(","))];
+        let number = keys.len().to_string();
+        let sets = sent.get("do") == "set";
+        let (column, value) = (sent.get("column"), sent.get("value"));
+        let set = match relation.column(column) {
+            Some((_, column)) if sets => Some((column, one_value(column, value, words))),
+            None if sets => return Ok(see_other(&done("none"))),
+            _ => None,
+        };
+        let mut problem = None;
+        if !sent.get("sure").is_empty() {
+            let outcome = match &set {
+                Some((column, Ok(json))) => Ok(self
+                    .set_rows(visit, relation, &any, &column.name, json, keys.len())
+                    .await?),
+                Some((_, Err(problem))) => Err(problem.clone()),
+                None => Ok(self.delete_rows(visit, relation, &any, keys.len()).await?),
+            };
+            match outcome {
+                Ok(reply) if reply.is_good() => {
+                    let count = reply.total().unwrap_or(0);
+                    let word = if sets { "changed" } else { "deleted" };
+                    return Ok(see_other(&done(&format!("{word}&n={count}"))));
+                }
+                Ok(reply) => problem = Some(reply.said().text()),
+                Err(wrong) => problem = Some(wrong),
+            }
+        }
+        if !(if sets { rights.update } else { rights.delete }) && problem.is_none() {
+            problem = Some(words.read_only.to_owned());
+        }
+        let mut query = format!("?limit={NAMED}&select=");
+        encode(&label_columns(relation).join(","), &mut query);
+        add_conditions(&any, &mut query);
+        let named = self.reply(visit, Ask::get(name, &query)).await?.rows();
+        let labels: Vec<String> = named.iter().map(|row| label(relation, row)).collect();
+        let labels: Vec<&str> = labels.iter().map(String::as_str).collect();
+        let mut carried: Vec<(&str, &str)> = keys.iter().map(|key| ("row", *key)).collect();
+        carried.extend([
+            ("do", sent.get("do")),
+            ("column", column),
+            ("value", value),
+            ("here", here),
+        ]);
+        let question = Question {
+            question: if sets {
+                let what = format!("{column} = {}", if value.is_empty() { "NULL" } else { value });
+                fill(words.sure_set, &[&what, &number])
+            } else {
+                fill(words.sure_delete, &[&number, name])
+            },
+            action: format!("/admin/data/{}/bulk", path_of(name)),
+            fields: carried,
+            button: if sets { words.set } else { words.delete },
+            back,
+            problem,
+        };
+        Ok(question.page(
+            visit,
+            &room,
+            relation,
+            &labels,
+            keys.len() - labels.len().min(keys.len()),
+        ))
+    }
+
+    async fn set_rows(
+        &self,
+        visit: &Visit<'_>,
+        relation: &Relation,
+        conditions: &[String],
+        column: &str,
+        value: &RawValue,
+        most: usize,
+    ) -> Result<Reply, Error> {
+        let query = narrowed(conditions);
+        let prefer = format!("return=minimal, count=exact, handling=strict, max-affected={most}");
+        let body = serde_json::to_vec(&HashMap::from([(column, value)])).unwrap_or_default();
+        let ask = Ask {
+            method: Method::PATCH,
+            prefer: &prefer,
+            body: body.into(),
+            ..Ask::get(&relation.name, &query)
+        };
+        self.reply(visit, ask).await
+    }
+}
+
+/// What is asked back.
+struct Question<'a> {
+    question: String,
+    action: String,
+    fields: Vec<(&'a str, &'a str)>,
+    button: &'a str,
+    back: String,
+    problem: Option<String>,
+}
+
+impl Question<'_> {
+    fn page(self, visit: &Visit<'_>, room: &Room, relation: &Relation, labels: &[&str], more: usize) -> Response<Body> {
+        let status = if self.problem.is_some() {
+            StatusCode::BAD_REQUEST
+        } else {
+            StatusCode::OK
+        };
+        let relations = room.navigation(visit.tenant);
+        let page = Confirm {
+            frame: visit.frame(&relations, Part::Data, &relation.name),
+            name: &relation.name,
+            question: self.question,
+            action: self.action,
+            fields: self.fields,
+            labels: labels.to_vec(),
+            more,
+            button: self.button,
+            back: self.back,
+            problem: self.problem,
+        };
+        response::console(status, page.render())
+    }
+}
+
+/// The query string of these conditions alone.
+fn narrowed(conditions: &[String]) -> String {
+    let mut query = String::new();
+    add_conditions(conditions, &mut query);
+    query.replacen('&', "?", 1)
+}
+
+/// A copy of a row gets a key of its own where the database makes one.
+fn without_keys(relation: &Relation, mut row: Values) -> Values {
+    for column in relation.key().filter(|column| column.generated || column.has_default) {
+        row.remove(&*column.name);
+    }
+    row
+}
