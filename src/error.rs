@@ -123,6 +123,12 @@ pub enum Error {
     /// Users of the console could not be looked up or changed.
     #[error(transparent)]
     Users(users::Error),
+    /// A file for a relation that whoever is signed in may not insert into.
+    #[error("permission denied: these rows are read only for this user")]
+    ImportNotPermitted,
+    /// Too many files are being imported.
+    #[error("other files are being imported")]
+    ImportsBusy,
     /// A row could not be encoded.
     #[error(transparent)]
     Encode(#[from] encode::Error),
@@ -141,7 +147,7 @@ impl Error {
             Self::TenantFailed
             | Self::Catalog(_)
             | Self::Privileges
-            | Self::Users(_)
+            | Self::Users(users::Error::Database(_) | users::Error::Hash)
             | Self::Outdated
             | Self::Encode(_)
             | Self::ResponseHeaders

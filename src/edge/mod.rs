@@ -28,7 +28,7 @@ use crate::query::Plans;
 use crate::router::Ports;
 use crate::server::tls::CertificateStore;
 use crate::server::{Limits, Listener, ListenerError, Shutdown, Signals, tls};
-use crate::service::{Service, Streams};
+use crate::service::{Control, Service, Streams};
 use crate::tenant::{Onboarder, Registry};
 use crate::traffic::History;
 use crate::types::ClusterId;
@@ -219,6 +219,7 @@ impl Edge {
         let registry = Arc::new(Registry::new());
         let pools = Arc::new(Pools::new());
         let metrics = Arc::new(Metrics::new());
+        let shutdown = Shutdown::new();
         let users = Arc::new(users::Store::default());
         let service = Arc::new(Service {
             registry: Arc::clone(&registry),
@@ -231,20 +232,17 @@ impl Edge {
             server_key: config.server.jwt_secret.clone().or(options.jwt_secret),
             max_body: config.server.max_body.get(),
             users: Arc::clone(&users),
+            control: Control::new(clusters.values().cloned().collect(), shutdown.clone()),
             streams: Streams::new(connections.clone()),
             next_request: AtomicU64::new(1),
         });
-        let operator = Arc::new(Operator::new(
-            Arc::clone(&service),
-            clusters.values().cloned().collect(),
-        ));
-        let shutdown = Shutdown::new();
+        let operator = Arc::new(Operator::new(Arc::clone(&service)));
         shutdown
             .tasks()
             .spawn(listener.serve(Arc::clone(&service), shutdown.clone()));
         shutdown
             .tasks()
-            .spawn(operator_listener.serve(Arc::clone(&operator), shutdown.clone()));
+            .spawn(operator_listener.serve(operator, shutdown.clone()));
         if let Some(listener) = tls_listener {
             shutdown
                 .tasks()
@@ -265,18 +263,13 @@ impl Edge {
         background.spawn(async move { janitor.janitor(janitor_stop).await });
         let users_stop = stop.clone();
         background.spawn(async move { users.janitor(users_stop).await });
-        background.spawn(sampler::run(
-            Arc::clone(&service),
-            clusters.values().cloned().collect(),
-            stop.clone(),
-        ));
+        background.spawn(sampler::run(Arc::clone(&service), stop.clone()));
         for server in &running {
             background.spawn(Server::keep(Arc::downgrade(server), stop.clone()));
         }
         let reloader = Reloader {
             dir: options.config_dir.clone(),
             onboarder,
-            operator,
             metrics,
             service: Arc::clone(&service),
         };
@@ -395,7 +388,6 @@ impl std::fmt::Debug for Edge {
 struct Reloader {
     dir: PathBuf,
     onboarder: Arc<Onboarder>,
-    operator: Arc<Operator>,
     metrics: Arc<Metrics>,
     service: Arc<Service>,
 }
@@ -456,10 +448,10 @@ impl Reloader {
                         let message = "rowhouse.toml: [shared], the ids or the addresses of [clusters] changed: no change of \
                             the configuration takes effect before the next start";
                         error!("{message}");
-                        self.operator.set_config_error(Some(message.to_owned()));
+                        self.service.control.set_config_error(Some(message.to_owned()));
                         continue;
                     }
-                    self.operator.set_config_error(None);
+                    self.service.control.set_config_error(None);
                     if needs_restart(&config, &last) {
                         warn!("rowhouse.toml changed: all but [defaults] takes effect at the next start");
                     }
@@ -475,7 +467,7 @@ impl Reloader {
                 Err(errors) => {
                     self.metrics.reload(false);
                     error!("configuration not used, the last good state serves on:\n{errors}");
-                    self.operator.set_config_error(Some(errors.to_string()));
+                    self.service.control.set_config_error(Some(errors.to_string()));
                 }
             }
         }
@@ -483,7 +475,7 @@ impl Reloader {
 
     async fn apply(&self, config: Config, recheck: bool) {
         self.onboarder.apply(&config, recheck).await;
-        self.operator.set_ready();
+        self.service.control.set_ready();
         info!(tenants = self.service.registry.tenants().len(), "configuration applied");
     }
 }

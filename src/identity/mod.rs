@@ -49,10 +49,11 @@ pub struct Claims {
 }
 
 impl Claims {
-    /// What a token of this user would say: for who is signed in without one.
+    /// What a token of a user of the console would say: for who is signed in without one. It has no `sub`, as that is whom the
+    /// tenant's own policies know.
     #[must_use]
     pub fn of_user(role: &str, tenant: &TenantId, user: &str) -> Self {
-        let json = serde_json::json!({ "role": role, "aud": tenant.as_str(), "sub": user });
+        let json = serde_json::json!({ "role": role, "aud": tenant.as_str(), "console_user": user });
         let role: Arc<str> = role.into();
         Self {
             role: Some(Arc::clone(&role)),

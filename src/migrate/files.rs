@@ -36,6 +36,12 @@ impl Migrations {
         })
     }
 
+    /// How many there are for each tenant.
+    #[must_use]
+    pub fn of_tenants(&self) -> u64 {
+        self.tenant.as_ref().map_or(0, |set| set.migrations.len() as u64)
+    }
+
     /// What the state of a tenant depends on, as 64 hexadecimal digits: equal digests, equal states.
     #[must_use]
     pub fn digest(&self, tenant: &Tenant, shared: &Shared, credentials: &Credentials) -> String {

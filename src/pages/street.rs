@@ -62,7 +62,7 @@ pub enum State {
 
 impl State {
     /// The word on the page; also the name of its CSS class.
-    fn word(self) -> &'static str {
+    pub(crate) fn word(self) -> &'static str {
         match self {
             Self::Live => "live",
             Self::Onboarding => "onboarding",

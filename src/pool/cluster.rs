@@ -266,7 +266,7 @@ impl Cluster {
     }
 
     /// That all slots are in use, and when one may be free.
-    pub(super) fn saturated(&self) -> Error {
+    pub(crate) fn saturated(&self) -> Error {
         let budget = self.budget.size();
         Error::ClusterSaturated {
             budget,

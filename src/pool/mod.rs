@@ -186,6 +186,16 @@ impl Pools {
         }
     }
 
+    /// Closes the connections of a tenant that nobody uses, and says how many.
+    pub fn close_idle(&self, tenant: &TenantId) -> usize {
+        let pool = self.pools.get(tenant).map(|pool| Arc::clone(&pool));
+        pool.map_or(0, |pool| {
+            std::iter::repeat_with(|| pool.evict_one())
+                .take_while(|closed| *closed)
+                .count()
+        })
+    }
+
     /// The state of every pool that exists, for the operator.
     pub fn states(&self) -> Vec<(TenantId, PoolState)> {
         self.pools

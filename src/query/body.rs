@@ -101,22 +101,37 @@ impl Body {
             .iter()
             .map(str::to_owned)
             .collect();
-        // Every row becomes an object with every key: a long header must not make a small body a large one.
+        // Every row becomes an object with every key: a long header must not make a small body a large one. Written as it is
+        // read, as many small rows would take many times their size otherwise.
         let per_row = keys.iter().map(String::len).sum::<usize>();
-        let mut rows = Vec::new();
-        for record in reader.records() {
-            if per_row.saturating_mul(rows.len()) > MAX_KEYS {
+        let quoted = |text: &str| serde_json::to_string(text).map_err(|_| Error::Csv);
+        let names = keys.iter().map(|key| quoted(key)).collect::<Result<Vec<_>, _>>()?;
+        let mut text = String::with_capacity(bytes.len() * 2);
+        let mut rows = 0_usize;
+        let mut record = csv::StringRecord::new();
+        while reader.read_record(&mut record).map_err(|_| Error::Csv)? {
+            if per_row.saturating_mul(rows) > MAX_KEYS {
                 return Err(Error::Csv);
             }
-            let record = record.map_err(|_| Error::Csv)?;
-            let values = record.iter().map(|value| (value != "NULL").then(|| value.to_owned()));
-            rows.push(keys.iter().cloned().zip(values).collect::<BTreeMap<_, _>>());
+            text.push(if rows == 0 { '[' } else { ',' });
+            for (at, (name, value)) in names.iter().zip(&record).enumerate() {
+                text.push(if at == 0 { '{' } else { ',' });
+                text.push_str(name);
+                text.push(':');
+                match value {
+                    "NULL" => text.push_str("null"),
+                    value => text.push_str(&quoted(value)?),
+                }
+            }
+            text.push('}');
+            rows += 1;
         }
+        text.push_str(if rows == 0 { "[]" } else { "]" });
         Ok(Self {
-            text: serde_json::to_string(&rows).map_err(|_| Error::Csv)?,
+            text,
             // Without a row there is nothing that they would have to fit.
-            keys: if rows.is_empty() { Vec::new() } else { keys },
-            rows: rows.len(),
+            keys: if rows == 0 { Vec::new() } else { keys },
+            rows,
             uniform: true,
         })
     }

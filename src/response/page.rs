@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS};
-use http::{HeaderValue, Response, StatusCode};
+use http::{HeaderName, HeaderValue, Response, StatusCode};
 
 use crate::pages;
 use crate::server::Body;
@@ -22,9 +22,14 @@ const CONSOLE_POLICY: HeaderValue = HeaderValue::from_static(
 #[must_use]
 pub fn console(status: StatusCode, page: String) -> Response<Body> {
     let mut response = html(status, page);
-    response.headers_mut().insert(CONTENT_SECURITY_POLICY, CONSOLE_POLICY);
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_SECURITY_POLICY, CONSOLE_POLICY);
+    headers.insert(HeaderName::from_static("cross-origin-opener-policy"), SAME_ORIGIN);
+    headers.insert(HeaderName::from_static("cross-origin-resource-policy"), SAME_ORIGIN);
     response
 }
+
+const SAME_ORIGIN: HeaderValue = HeaderValue::from_static("same-origin");
 
 /// Something to be kept as a file: nothing in it runs, even if a browser shows it.
 #[must_use]

@@ -15,6 +15,7 @@ use crate::pool;
 use crate::query;
 use crate::router;
 use crate::server::Body;
+use crate::users;
 use crate::wire::DbError;
 
 use super::settings;
@@ -171,6 +172,9 @@ impl From<&Error> for Problem {
                 "PGRSTX00",
                 "the answer could not be read",
             ),
+            Error::ImportNotPermitted => Self::new(StatusCode::FORBIDDEN, "42501", error.to_string()),
+            Error::ImportsBusy => Self::unavailable("imports_busy", error.to_string(), 10),
+            Error::Users(users::Error::Busy) => Self::unavailable("sign_in_busy", error.to_string(), 1),
             Error::Users(_) => Self::new(
                 StatusCode::INTERNAL_SERVER_ERROR,
                 "users",

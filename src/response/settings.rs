@@ -1,12 +1,13 @@
 //! What functions of the database say of the response: `response.headers`, `response.status`, `RAISE SQLSTATE 'PGRST'`.
 
-use http::header::{CONNECTION, CONTENT_LENGTH, TE, TRAILER, TRANSFER_ENCODING, UPGRADE};
+use http::header::{CONNECTION, CONTENT_LENGTH, SET_COOKIE, TE, TRAILER, TRANSFER_ENCODING, UPGRADE};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use serde::Deserialize;
 use serde_json::Value;
 
 use crate::error::Error;
 use crate::server::Body;
+use crate::users::Cookie;
 
 /// Changes a response as `response.headers` and `response.status` say; a header that is set replaces ours.
 ///
@@ -25,6 +26,15 @@ pub fn apply(headers: Option<&str>, status: Option<&str>, response: &mut Respons
             };
             let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| Error::ResponseHeaders)?;
             let value = HeaderValue::from_bytes(value.as_bytes()).map_err(|_| Error::ResponseHeaders)?;
+            // Sessions of the console are not for SQL to give.
+            let cookie = object
+                .values()
+                .next()
+                .and_then(Value::as_str)
+                .and_then(|text| text.split('=').next());
+            if name == SET_COOKIE && cookie.is_some_and(|name| Cookie::is_ours(name.trim())) {
+                continue;
+            }
             set.append(name, value);
         }
         for name in FRAMING {

@@ -56,6 +56,8 @@ pub(super) struct Inside {
     pub(super) body: Bytes,
     /// Whether there may be more rows than `max_rows`: an export is all there is.
     pub(super) whole: bool,
+    /// Whether it may ask for what it does to be undone: a preview.
+    pub(super) undone: bool,
 }
 
 impl Service {
@@ -111,7 +113,7 @@ impl Service {
                 (caller, body)
             }
             Sender::Console(inside) => {
-                decides = true; // a preview is what is undone
+                decides |= inside.undone;
                 whole = inside.whole;
                 (inside.caller, inside.body)
             }

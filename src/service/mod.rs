@@ -6,6 +6,7 @@ mod collect;
 mod console;
 mod document;
 mod run;
+mod status;
 mod stream;
 mod timing;
 
@@ -49,6 +50,7 @@ use api::{Sender, Target};
 use asked::texts;
 use collect::{Checks, Collector};
 use run::{Job, Runner};
+pub use status::{ClusterStatus, Control, RateStatus, Status, TenantStatus};
 pub use stream::Streams;
 
 /// No answer may take more memory than this. One that is streamed may be longer, if no row of it is.
@@ -85,6 +87,8 @@ pub struct Service {
     pub max_body: usize,
     /// Who may sign in to the console.
     pub users: Arc<users::Store>,
+    /// The edge as a whole.
+    pub control: Control,
     /// Answers that are sent while their rows still come.
     pub streams: Streams,
     /// Numbers the requests.

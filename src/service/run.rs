@@ -20,6 +20,7 @@ use crate::users::Cookie;
 
 use super::asked::Asked;
 use super::collect::{Checks, Collector};
+use super::console::FORM_KEY;
 use super::stream::Streaming;
 use super::timing::Phase;
 use super::{Caller, MAX_RESPONSE, Service};
@@ -314,7 +315,7 @@ fn isolation(settings: &[(&str, &str)]) -> Option<Isolation> {
 fn headers_as_json(headers: &HeaderMap) -> String {
     let mut object = serde_json::Map::new();
     for (name, value) in headers {
-        if name != COOKIE {
+        if name != COOKIE && name != FORM_KEY {
             let text = String::from_utf8_lossy(value.as_bytes()).into_owned();
             object.insert(name.as_str().to_owned(), text.into());
         }

@@ -90,6 +90,10 @@ pub struct Tenant {
     shared_schema: SchemaName,
     generation: u64,
     state: ArcSwap<State>,
+    /// Why it is served as it was, if its file or the migrations ask for what cannot be had.
+    trouble: ArcSwapOption<String>,
+    /// How many migrations it has.
+    migrated: AtomicU64,
     /// Where [`Pools`] keeps its pool, so that a request need not look it up. Weak: a pool nobody needs is dropped there.
     pool: ArcSwapWeak<TenantPool>,
     /// What each of its schemas holds, the main one first.
@@ -157,6 +161,8 @@ impl Tenant {
             shared_schema,
             generation,
             state: ArcSwap::from_pointee(state),
+            trouble: ArcSwapOption::empty(),
+            migrated: AtomicU64::new(0),
             pool: ArcSwapWeak::new(Weak::new()),
             structures,
             verifier: OnceLock::new(),
@@ -189,6 +195,30 @@ impl Tenant {
 
     pub(crate) fn set_state(&self, state: State) {
         self.state.store(Arc::new(state));
+    }
+
+    /// Why it is served as it was, although its file or the migrations ask for something else.
+    #[must_use]
+    pub fn trouble(&self) -> Option<Arc<String>> {
+        self.trouble.load_full()
+    }
+
+    fn set_trouble(&self, reason: Option<String>) {
+        self.trouble.store(reason.map(Arc::new));
+    }
+
+    fn migrated(&self) -> u64 {
+        self.migrated.load(Ordering::Relaxed)
+    }
+
+    fn set_migrated(&self, number: u64) {
+        self.migrated.store(number, Ordering::Relaxed);
+    }
+
+    /// What its main schema holds, if a request has needed it yet.
+    #[must_use]
+    pub fn known_structure(&self) -> Option<Arc<Structure>> {
+        self.structures.first()?.known.load_full()
     }
 
     /// What its tokens are checked by: its own key, or the server's.

@@ -108,7 +108,8 @@ impl Onboarder {
         }
         let mut changed: BTreeMap<&ClusterId, Vec<Arc<Tenant>>> = BTreeMap::new();
         for (id, tenant_config) in &config.tenants {
-            let served = self.registry.tenant(id).filter(|tenant| tenant.is_live());
+            let served = self.registry.tenant(id);
+            let served = served.filter(|tenant| tenant.is_live() || self.registry.is_paused(id));
             if let Some(tenant) = served.as_ref().filter(|tenant| tenant.config() == tenant_config) {
                 if recheck {
                     changed
@@ -158,7 +159,7 @@ impl Onboarder {
         let (unmanaged, mut pending): (Vec<_>, Vec<_>) =
             tenants.into_iter().partition(|tenant| !tenant.config().managed);
         for tenant in unmanaged {
-            self.go_live(&tenant);
+            self.go_live(&tenant, 0);
         }
         let total = pending.len();
         let mut told = false;
@@ -195,6 +196,7 @@ impl Onboarder {
         let migrations = spawn_blocking(move || Migrations::load(shared_dir.as_deref(), tenant_dir.as_deref()))
             .await
             .unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))?;
+        self.registry.set_migrations(migrations.of_tenants());
         let mut client = self.admin(cluster).await?;
         if migrate::shared(&mut client, &self.shared, &migrations).await? {
             // Every tenant sees the shared tables, also one that has nothing to do itself.
@@ -211,7 +213,7 @@ impl Onboarder {
             onboarded.get(&tenant.config().id) == Some(&digest)
         });
         for tenant in ready {
-            self.go_live(&tenant);
+            self.go_live(&tenant, migrations.of_tenants());
         }
         if todo.is_empty() {
             return Ok(());
@@ -241,7 +243,7 @@ impl Onboarder {
             match migrate::tenant(&mut client, config, &self.shared, migrations, cluster.credentials()).await {
                 Ok(()) => {
                     tenant.forget_catalog();
-                    self.go_live(&tenant);
+                    self.go_live(&tenant, migrations.of_tenants());
                 }
                 Err(error) if error.is_passing() => {
                     lock(queue).push(tenant);
@@ -259,8 +261,12 @@ impl Onboarder {
         self.pools.admin(cluster, &startup, SLOT_WAIT).await
     }
 
-    fn go_live(&self, tenant: &Arc<Tenant>) {
-        tenant.set_state(State::Live);
+    /// `migrated` is how many migrations it has.
+    fn go_live(&self, tenant: &Arc<Tenant>, migrated: u64) {
+        tenant.set_migrated(migrated);
+        tenant.set_trouble(None);
+        let paused = self.registry.is_paused(&tenant.config().id);
+        tenant.set_state(if paused { State::Draining } else { State::Live });
         self.registry.install(tenant);
         // From now on, and not only from its first request; and what was kept before no longer.
         let config = tenant.config();
@@ -273,13 +279,13 @@ impl Onboarder {
         let config = tenant.config();
         let reason = format!("{}:{}: {error}", config.file.display(), config.line);
         error!(tenant = %config.id, %reason, "tenant not brought up");
-        let served = self
-            .registry
-            .tenant(&config.id)
-            .is_some_and(|current| current.is_live());
-        if !served {
-            tenant.set_state(State::Failed { reason });
-            self.registry.install(tenant);
+        let served = self.registry.tenant(&config.id);
+        match served.filter(|current| current.is_live() || self.registry.is_paused(&config.id)) {
+            Some(served) => served.set_trouble(Some(reason)),
+            None => {
+                tenant.set_state(State::Failed { reason });
+                self.registry.install(tenant);
+            }
         }
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
-use dashmap::DashMap;
+use dashmap::{DashMap, DashSet};
 
 use crate::config::FailedFile;
 use crate::types::{Host, TenantId};
@@ -18,6 +18,10 @@ pub struct Registry {
     tenants: DashMap<TenantId, Arc<Tenant>, foldhash::fast::RandomState>,
     failed_files: ArcSwap<Vec<FailedFile>>,
     generations: AtomicU64,
+    /// Those that the operator has taken out of service for a while, whatever their files say.
+    paused: DashSet<TenantId, foldhash::fast::RandomState>,
+    /// Migrations of tenants that there are, when last looked.
+    migrations: AtomicU64,
 }
 
 impl Registry {
@@ -57,6 +61,48 @@ impl Registry {
         self.failed_files.store(Arc::new(files));
     }
 
+    /// Takes a tenant out of service until it is [resumed](Self::resume): its requests get 503, those that run finish. This
+    /// edge alone, until it is started again; a changed file does not end it. `false` if it is not in service.
+    pub fn pause(&self, tenant: &Tenant) -> bool {
+        if !tenant.is_live() {
+            return false;
+        }
+        self.paused.insert(tenant.config().id.clone());
+        tenant.set_state(State::Draining);
+        true
+    }
+
+    /// Puts a tenant that was paused into service again.
+    pub fn resume(&self, tenant: &Tenant) -> bool {
+        let was = self.paused.remove(&tenant.config().id).is_some();
+        if was && matches!(*tenant.state(), State::Draining) {
+            tenant.set_state(State::Live);
+        }
+        was
+    }
+
+    /// Whether the operator has taken it out of service.
+    #[must_use]
+    pub fn is_paused(&self, tenant: &TenantId) -> bool {
+        self.paused.contains(tenant)
+    }
+
+    /// How many migrations there are that a tenant has not got.
+    #[must_use]
+    pub fn migrations_pending(&self, tenant: &Tenant) -> u64 {
+        let config = tenant.config();
+        if !config.managed || config.is_operator() {
+            return 0;
+        }
+        self.migrations
+            .load(Ordering::Relaxed)
+            .saturating_sub(tenant.migrated())
+    }
+
+    pub(super) fn set_migrations(&self, number: u64) {
+        self.migrations.store(number, Ordering::Relaxed);
+    }
+
     pub(super) fn next_generation(&self) -> u64 {
         self.generations.fetch_add(1, Ordering::Relaxed)
     }
@@ -74,6 +120,7 @@ impl Registry {
 
     /// Stops routing to the tenant. Nothing in its database changes.
     pub(super) fn remove(&self, id: &TenantId) {
+        self.paused.remove(id);
         if let Some((_, tenant)) = self.tenants.remove(id) {
             self.unroute(&tenant, |_| false);
             tenant.set_state(State::Draining);

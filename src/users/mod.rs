@@ -33,6 +33,9 @@ pub enum Error {
     /// The system gave no random bytes, or a password could not be hashed.
     #[error("the password could not be hashed")]
     Hash,
+    /// Too many passwords are being checked.
+    #[error("too many passwords are being checked at once")]
+    Busy,
     /// The name is no name of a user.
     #[error("a name has 1 to 100 characters, and neither spaces at its ends nor control characters")]
     Name,

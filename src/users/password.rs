@@ -18,6 +18,9 @@ const MOST_BYTES: usize = 4000;
 /// Checks at once: each takes 19 MiB and some 20 ms of a core, and requests are to be served beside them.
 static CHECKS: Semaphore = Semaphore::const_new(2);
 
+/// Those that run and those that wait for it.
+static QUEUE: Semaphore = Semaphore::const_new(50);
+
 /// What a password is checked against where there is no such user, so that the time tells nobody which names there are.
 static NOBODY: LazyLock<Option<String>> = LazyLock::new(|| hash("nobody's password").ok());
 
@@ -59,14 +62,15 @@ pub fn spell(bytes: &[u8]) -> String {
 }
 
 /// Whether `password` is the one that `hash` was made of; without a hash it is not, after the same time.
-pub(super) async fn verify(password: String, hash: Option<String>) -> bool {
+///
+/// # Errors
+///
+/// [`Error::Busy`].
+pub(super) async fn verify(password: String, hash: Option<String>) -> Result<bool, Error> {
     if password.len() > MOST_BYTES {
-        return false;
+        return Ok(false);
     }
-    let Ok(_permit) = CHECKS.acquire().await else {
-        return false; // it is never closed
-    };
-    let checking = spawn_blocking(move || {
+    in_turn(move || {
         let known = hash.is_some();
         let Some(hash) = hash.or_else(|| NOBODY.clone()) else {
             return false;
@@ -75,8 +79,25 @@ pub(super) async fn verify(password: String, hash: Option<String>) -> bool {
             .and_then(|parsed| Argon2::default().verify_password(password.as_bytes(), &parsed))
             .is_ok();
         matches && known
+    })
+    .await
+}
+
+/// [`hash`], in turn with what else is hashed.
+pub(super) async fn hash_in_turn(password: String) -> Result<String, Error> {
+    in_turn(move || hash(&password)).await?
+}
+
+/// Runs `hashing` on a thread where it may take its time, when it is its turn. What has begun runs to its end, and keeps its
+/// turn until then, even if nobody waits for it any more.
+async fn in_turn<T: Send + 'static>(hashing: impl FnOnce() -> T + Send + 'static) -> Result<T, Error> {
+    let place = QUEUE.try_acquire().map_err(|_| Error::Busy)?;
+    let turn = CHECKS.acquire().await.map_err(|_| Error::Busy)?;
+    let done = spawn_blocking(move || {
+        let _held = (place, turn);
+        hashing()
     });
-    checking.await.unwrap_or(false)
+    done.await.map_err(|_| Error::Hash)
 }
 
 /// OWASP's first choice for argon2id: 19 MiB, two passes, one lane (Password Storage Cheat Sheet).
@@ -94,16 +115,33 @@ mod tests {
         let first = hash("correct horse").unwrap();
         assert!(first.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{first}");
         assert_ne!(first, hash("correct horse").unwrap(), "salts differ");
-        assert!(verify("correct horse".to_owned(), Some(first.clone())).await);
-        assert!(!verify("correct horsf".to_owned(), Some(first.clone())).await);
-        assert!(!verify(String::new(), Some(first)).await);
+        assert!(verify("correct horse".to_owned(), Some(first.clone())).await.unwrap());
+        assert!(!verify("correct horsf".to_owned(), Some(first.clone())).await.unwrap());
+        assert!(!verify(String::new(), Some(first)).await.unwrap());
     }
 
     #[tokio::test]
     async fn nobody_has_a_password() {
-        assert!(!verify("nobody's password".to_owned(), None).await);
-        assert!(!verify("x".repeat(MOST_BYTES + 1), None).await);
-        assert!(!verify("anything".to_owned(), Some("no hash".to_owned())).await);
+        assert!(!verify("nobody's password".to_owned(), None).await.unwrap());
+        assert!(!verify("x".repeat(MOST_BYTES + 1), None).await.unwrap());
+        assert!(!verify("anything".to_owned(), Some("no hash".to_owned())).await.unwrap());
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn who_leaves_does_not_give_up_a_turn_that_is_taken() {
+        let (began, begun) = std::sync::mpsc::channel();
+        let (end, ended) = std::sync::mpsc::channel::<()>();
+        let running = tokio::time::timeout(
+            std::time::Duration::from_millis(50),
+            in_turn(move || {
+                began.send(()).unwrap();
+                ended.recv().ok();
+            }),
+        );
+        assert!(running.await.is_err(), "nobody waits for it any more");
+        begun.recv().unwrap();
+        assert!(CHECKS.available_permits() < 2, "but it runs");
+        drop(end);
     }
 
     #[test]

@@ -6,16 +6,17 @@ use std::time::Duration;
 
 use dashmap::DashMap;
 use tokio::sync::OnceCell;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::Type;
 use tokio_postgres::{Client, Row};
 use tokio_util::sync::CancellationToken;
 
-use super::password::{hash, verify};
+use super::password::{hash, hash_in_turn, verify};
 use super::session::Token;
 use super::throttle::Throttle;
 use super::{Error, is_name};
+use crate::pool;
 use crate::pool::{Cluster, Pools, Startup};
 use crate::types::{ClusterId, SchemaName, TenantId};
 
@@ -125,7 +126,9 @@ impl Store {
             (&place.tenant.as_str() as Param<'_>, Type::TEXT),
         ];
         let rows = match self.rows(place, SQL, &asked).await {
-            Err(Error::Pool(_)) if known.as_ref().is_some_and(|known| known.checked.elapsed() < OUTAGE) => {
+            Err(Error::Pool(error))
+                if is_outage(&error) && known.as_ref().is_some_and(|known| known.checked.elapsed() < OUTAGE) =>
+            {
                 return Ok(known.map(|known| known.session));
             }
             rows => rows?,
@@ -166,27 +169,40 @@ impl Store {
             Vec::new()
         };
         let hash = rows.first().map(|row| row.try_get(3)).transpose()?;
-        if !verify(password, hash).await {
+        if !verify(password, hash.clone()).await? {
             return Ok(None);
         }
-        let Some(row) = rows.first() else {
+        let (Some(row), Some(hash)) = (rows.first(), hash) else {
             return Ok(None);
         };
-        let user = user(row)?;
+        self.begin(place, user(row)?, &hash, agent).await
+    }
+
+    /// A new session of a user whose password still has this `hash`: none if it was changed, or the user removed, while it
+    /// was being checked.
+    async fn begin(&self, place: Place<'_>, user: User, hash: &str, agent: &str) -> Result<Option<Session>, Error> {
         let token = Token::new()?;
         let agent: String = agent.chars().filter(|char| !char.is_control()).take(200).collect();
+        // Old ones of the user go, and all but its latest: nobody is signed in at twenty places.
         const SQL: &str = "WITH gone AS (
-                DELETE FROM rowhouse.sessions
-                WHERE seen < now() - interval '12 hours' OR started < now() - interval '7 days'
-            ) INSERT INTO rowhouse.sessions (token, user_id, agent) VALUES ($1, $2, $3)";
+                DELETE FROM rowhouse.sessions s WHERE s.user_id = $2 AND (
+                    s.seen < now() - interval '12 hours' OR s.started < now() - interval '7 days'
+                    OR s.token NOT IN (
+                        SELECT k.token FROM rowhouse.sessions k WHERE k.user_id = $2 ORDER BY k.seen DESC LIMIT 19
+                    )
+                )
+            ) INSERT INTO rowhouse.sessions (token, user_id, agent)
+            SELECT $1, u.id, $3 FROM rowhouse.users u WHERE u.id = $2 AND u.password = $4 FOR SHARE
+            RETURNING user_id";
         let digest = token.digest();
         let values = [
             (&digest.as_slice() as Param<'_>, Type::BYTEA),
             (&user.id as Param<'_>, Type::INT8),
             (&agent.as_str() as Param<'_>, Type::TEXT),
+            (&hash as Param<'_>, Type::TEXT),
         ];
-        self.rows(place, SQL, &values).await?;
-        Ok(Some(Session { user, token }))
+        let begun = self.rows(place, SQL, &values).await?;
+        Ok((!begun.is_empty()).then_some(Session { user, token }))
     }
 
     /// Ends one session.
@@ -203,27 +219,16 @@ impl Store {
         Ok(())
     }
 
-    /// Ends all sessions of a user but the one that asks, and that as well unless it is to be `kept`.
+    /// Ends all sessions of a user.
     ///
     /// # Errors
     ///
     /// [`Error::Pool`], [`Error::Database`].
-    pub(crate) async fn sign_out_everywhere(
-        &self,
-        place: Place<'_>,
-        session: &Session,
-        kept: bool,
-    ) -> Result<(), Error> {
-        let digest = session.token.digest();
+    pub(crate) async fn sign_out_everywhere(&self, place: Place<'_>, session: &Session) -> Result<(), Error> {
         let of_user = |known: &Known| known.tenant == *place.tenant && known.session.user.id == session.user.id;
-        self.known()
-            .retain(|known, value| !of_user(value) || (kept && *known == digest));
-        let asked = [
-            (&session.user.id as Param<'_>, Type::INT8),
-            (&digest.as_slice() as Param<'_>, Type::BYTEA),
-            (&kept as Param<'_>, Type::BOOL),
-        ];
-        const SQL: &str = "DELETE FROM rowhouse.sessions WHERE user_id = $1 AND NOT (token = $2 AND $3)";
+        self.known().retain(|_, known| !of_user(known));
+        let asked = [(&session.user.id as Param<'_>, Type::INT8)];
+        const SQL: &str = "DELETE FROM rowhouse.sessions WHERE user_id = $1";
         self.rows(place, SQL, &asked).await?;
         Ok(())
     }
@@ -254,7 +259,7 @@ impl Store {
         open.collect()
     }
 
-    /// Gives a user another password and ends its other sessions. `false` if `old` is not the one it has.
+    /// Gives a user another password, ends all its sessions and begins a new one. None if `old` is not the password it has.
     ///
     /// # Errors
     ///
@@ -265,25 +270,28 @@ impl Store {
         session: &Session,
         old: String,
         new: String,
-    ) -> Result<bool, Error> {
+        agent: &str,
+    ) -> Result<Option<Session>, Error> {
         let asked = [(&session.user.id as Param<'_>, Type::INT8)];
         let rows = self
             .rows(place, "SELECT password FROM rowhouse.users WHERE id = $1", &asked)
             .await?;
-        let current = rows.first().map(|row| row.try_get(0)).transpose()?;
-        if !verify(old, current).await {
-            return Ok(false);
+        let current: Option<String> = rows.first().map(|row| row.try_get(0)).transpose()?;
+        if !verify(old, current.clone()).await? {
+            return Ok(None);
         }
-        let hashing = tokio::task::spawn_blocking(move || hash(&new));
-        let hash = hashing.await.map_err(|_| Error::Hash)??;
+        let hash = hash_in_turn(new).await?;
         let asked = [
             (&session.user.id as Param<'_>, Type::INT8),
             (&hash as Param<'_>, Type::TEXT),
+            (&current as Param<'_>, Type::TEXT),
         ];
-        self.rows(place, "UPDATE rowhouse.users SET password = $2 WHERE id = $1", &asked)
-            .await?;
-        self.sign_out_everywhere(place, session, true).await?;
-        Ok(true)
+        const SQL: &str = "UPDATE rowhouse.users SET password = $2 WHERE id = $1 AND password = $3 RETURNING id";
+        if self.rows(place, SQL, &asked).await?.is_empty() {
+            return Ok(None);
+        }
+        self.sign_out_everywhere(place, session).await?;
+        self.begin(place, session.user.clone(), &hash, agent).await
     }
 
     /// Whether the tenant has any user.
@@ -310,7 +318,8 @@ impl Store {
 
     /// Runs one statement. A table that does not exist holds nothing: nobody has added a user yet.
     async fn rows(&self, place: Place<'_>, sql: &str, params: &[(Param<'_>, Type)]) -> Result<Vec<Row>, Error> {
-        let link = self.link(place).await?;
+        let saturated = |_| Error::Pool(place.cluster.saturated());
+        let link = timeout(SLOT_WAIT, self.link(place)).await.map_err(saturated)??;
         match link.client.query_typed(sql, params).await {
             Ok(rows) => Ok(rows),
             Err(error) => match error.code() {
@@ -333,7 +342,9 @@ impl Store {
             .remove_if(cluster.id(), |_, cell| cell.get().is_some_and(|link| link.is_done()));
         let cell = Arc::clone(&self.clients.entry(cluster.id().clone()).or_default());
         let opening = cell.get_or_try_init(async || {
-            let startup = Startup::new("console").search_path(std::iter::empty::<&SchemaName>());
+            let startup = Startup::new("console")
+                .search_path(std::iter::empty::<&SchemaName>())
+                .timeouts(Duration::from_secs(2), Duration::from_secs(1));
             let client = place.pools.admin(cluster, &startup, SLOT_WAIT).await?;
             Ok::<_, Error>(Arc::new(Link {
                 client,
@@ -370,6 +381,14 @@ impl Link {
         let used = *self.used.lock().unwrap_or_else(PoisonError::into_inner);
         self.client.is_closed() || used.elapsed() > IDLE
     }
+}
+
+/// Whether nobody can be asked; where only slots are short, somebody could.
+fn is_outage(error: &pool::Error) -> bool {
+    matches!(
+        error,
+        pool::Error::ClusterDown { .. } | pool::Error::ConnectTimeout { .. } | pool::Error::Lost(_)
+    )
 }
 
 type Param<'a> = &'a (dyn tokio_postgres::types::ToSql + Sync);
@@ -492,7 +511,7 @@ pub async fn add_if_missing(client: &Client, tenant: &TenantId, name: &str, pass
     const SQL: &str = "SELECT password FROM rowhouse.users WHERE tenant = $1 AND name = $2";
     let row = client.query_opt(SQL, &[&tenant.as_str(), &name]).await?;
     let hash = row.map(|row| row.try_get(0)).transpose()?;
-    if !verify(password.to_owned(), hash).await {
+    if !verify(password.to_owned(), hash).await? {
         add(client, tenant, name, None, password).await?;
     }
     Ok(())

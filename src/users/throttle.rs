@@ -20,8 +20,8 @@ const MOST: usize = 20_000;
 
 /// Counts failed attempts to sign in, each edge for itself, in memory.
 ///
-/// After a few failures the next attempt has to wait, twice as long after each further one, a minute at most: nobody is
-/// locked out for longer than that, and nobody tries many passwords. One name from one address may fail five times, an
+/// After a few failures the next attempt has to wait, twice as long after each further one, a minute at most: nobody tries
+/// many passwords. Who is attacked by name from many addresses may have to wait as well. One name from one address may fail five times, an
 /// address 30 times, as many people may be behind one, and a name 50 times from wherever.
 #[derive(Debug, Default)]
 pub struct Throttle {
@@ -70,10 +70,15 @@ struct Failures {
 }
 
 impl Throttle {
-    /// How long the next attempt has to wait; zero if it need not.
-    pub fn wait(&self, tenant: &TenantId, name: &str, address: IpAddr) -> Duration {
-        let failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+    /// Begins an attempt, which counts as failed until it is said that it was [not](Self::succeeded).
+    ///
+    /// # Errors
+    ///
+    /// How long it has to wait, if it has to: it does not count then.
+    pub fn begin(&self, tenant: &TenantId, name: &str, address: IpAddr) -> Result<(), Duration> {
+        let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
+        let keys = Key::all(tenant, name, address);
         let wait = |key: &Key| {
             let found = failures
                 .get(key)
@@ -82,24 +87,21 @@ impl Throttle {
             let pause = Duration::from_secs(1 << over.min(6)).min(LONGEST);
             Some((found.last + pause).saturating_duration_since(now))
         };
-        Key::all(tenant, name, address)
-            .iter()
-            .filter_map(wait)
-            .max()
-            .unwrap_or_default()
-    }
-
-    /// An attempt has failed.
-    pub fn failed(&self, tenant: &TenantId, name: &str, address: IpAddr) {
-        let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
-        let now = Instant::now();
-        if failures.len() + 3 > MOST {
+        let wait = keys.iter().filter_map(wait).max().unwrap_or_default();
+        if !wait.is_zero() {
+            return Err(wait);
+        }
+        if failures.len() + keys.len() > MOST {
             failures.retain(|_, found| now.duration_since(found.last) < MEMORY);
-            if failures.len() + 3 > MOST {
-                failures.clear(); // an attack from thousands of addresses: better than no end of memory
+            // An attack from thousands of addresses: those that failed least often say least.
+            for least in 1.. {
+                if failures.len() + keys.len() <= MOST {
+                    break;
+                }
+                failures.retain(|_, found| found.count > least);
             }
         }
-        for key in Key::all(tenant, name, address) {
+        for key in keys {
             let found = failures.entry(key).or_insert(Failures { count: 0, last: now });
             if now.duration_since(found.last) >= MEMORY {
                 found.count = 0;
@@ -107,14 +109,28 @@ impl Throttle {
             found.count = found.count.saturating_add(1);
             found.last = now;
         }
+        Ok(())
     }
 
-    /// An attempt has succeeded: the name may fail again from that address.
+    /// The attempt has succeeded: the name may fail again from that address, and the address owes nothing for it.
     pub fn succeeded(&self, tenant: &TenantId, name: &str, address: IpAddr) {
         let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
-        let [both, _, name] = Key::all(tenant, name, address);
+        let [both, address, name] = Key::all(tenant, name, address);
         failures.remove(&both);
         failures.remove(&name);
+        if let Some(found) = failures.get_mut(&address) {
+            found.count = found.count.saturating_sub(1);
+        }
+    }
+
+    /// The attempt came to nothing, for a reason of ours: it counts for nobody.
+    pub fn withdrawn(&self, tenant: &TenantId, name: &str, address: IpAddr) {
+        let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+        for key in Key::all(tenant, name, address) {
+            if let Some(found) = failures.get_mut(&key) {
+                found.count = found.count.saturating_sub(1);
+            }
+        }
     }
 }
 
@@ -129,46 +145,66 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn the_sixth_attempt_waits_and_each_later_one_longer() {
         let (throttle, tenant) = (Throttle::default(), "cliente".parse().unwrap());
-        for _ in 0..4 {
-            throttle.failed(&tenant, "ana", address(1));
-            assert_eq!(throttle.wait(&tenant, "ana", address(1)), Duration::ZERO);
+        let attempt = |name: &str, last| throttle.begin(&tenant, name, address(last));
+        for _ in 0..5 {
+            assert_eq!(attempt("ana", 1), Ok(()));
         }
         for seconds in [1, 2, 4, 8, 16, 32, 60, 60] {
-            throttle.failed(&tenant, "ana", address(1));
-            assert_eq!(throttle.wait(&tenant, "ana", address(1)), Duration::from_secs(seconds));
+            let pause = Duration::from_secs(seconds);
+            assert_eq!(attempt("ana", 1), Err(pause));
+            tokio::time::advance(pause).await;
+            assert_eq!(attempt("ana", 1), Ok(()));
         }
         // Others are not held up: another name, another address, another tenant.
-        assert_eq!(throttle.wait(&tenant, "rui", address(1)), Duration::ZERO);
-        assert_eq!(throttle.wait(&tenant, "ana", address(2)), Duration::ZERO);
-        assert_eq!(
-            throttle.wait(&"other".parse().unwrap(), "ana", address(1)),
-            Duration::ZERO
-        );
-        tokio::time::advance(Duration::from_secs(60)).await;
-        assert_eq!(throttle.wait(&tenant, "ana", address(1)), Duration::ZERO);
+        assert!(attempt("ana", 1).is_err());
+        assert_eq!(attempt("rui", 1), Ok(()));
+        assert_eq!(attempt("ana", 2), Ok(()));
+        assert_eq!(throttle.begin(&"other".parse().unwrap(), "ana", address(1)), Ok(()));
         throttle.succeeded(&tenant, "ana", address(1));
-        throttle.failed(&tenant, "ana", address(1));
-        assert_eq!(throttle.wait(&tenant, "ana", address(1)), Duration::ZERO);
+        assert_eq!(attempt("ana", 1), Ok(()));
     }
 
     #[tokio::test(start_paused = true)]
     async fn one_address_cannot_try_names_for_ever() {
         let (throttle, tenant) = (Throttle::default(), "cliente".parse().unwrap());
+        let attempt = |name: &str, address| throttle.begin(&tenant, name, address);
         for number in 0..30 {
-            throttle.failed(&tenant, &format!("name {number}"), address(1));
+            assert_eq!(attempt(&format!("name {number}"), address(1)), Ok(()));
         }
-        assert_eq!(throttle.wait(&tenant, "another", address(1)), Duration::from_secs(1));
+        assert_eq!(attempt("another", address(1)), Err(Duration::from_secs(1)));
         // Nor one name from many addresses; a network of IPv6 is one.
         for number in 0..50 {
-            throttle.failed(&tenant, "ana", address(100 + number));
+            assert_eq!(attempt("ana", address(100 + number)), Ok(()));
         }
-        assert_eq!(throttle.wait(&tenant, "ana", address(2)), Duration::from_secs(1));
+        assert_eq!(attempt("ana", address(2)), Err(Duration::from_secs(1)));
         let v6 = |last: u16| IpAddr::from([0x2001, 0xdb8, 0, 0, 0, 0, 0, last]);
         for number in 0..5 {
-            throttle.failed(&tenant, "rui", v6(number));
+            assert_eq!(attempt("rui", v6(number)), Ok(()));
         }
-        assert_eq!(throttle.wait(&tenant, "rui", v6(99)), Duration::from_secs(1));
+        assert_eq!(attempt("rui", v6(99)), Err(Duration::from_secs(1)));
         tokio::time::advance(MEMORY).await;
-        assert_eq!(throttle.wait(&tenant, "rui", v6(99)), Duration::ZERO);
+        assert_eq!(attempt("rui", v6(99)), Ok(()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_knows_the_password_may_come_as_often_as_one_likes() {
+        let (throttle, tenant) = (Throttle::default(), "cliente".parse().unwrap());
+        for _ in 0..100 {
+            assert_eq!(throttle.begin(&tenant, "ana", address(1)), Ok(()));
+            throttle.succeeded(&tenant, "ana", address(1));
+        }
+        for _ in 0..100 {
+            assert_eq!(throttle.begin(&tenant, "rui", address(1)), Ok(()));
+            throttle.withdrawn(&tenant, "rui", address(1));
+        }
+    }
+
+    #[test]
+    fn memory_is_bounded() {
+        let (throttle, tenant) = (Throttle::default(), "cliente".parse().unwrap());
+        for number in 0..30_000_u32 {
+            let _ = throttle.begin(&tenant, &format!("name {number}"), IpAddr::from(number.to_be_bytes()));
+        }
+        assert!(throttle.failures.lock().unwrap().len() <= MOST);
     }
 }

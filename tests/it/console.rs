@@ -296,17 +296,17 @@ async fn sessions_end_when_they_shall() {
         Browser::sign_in(&street, CLIENTE).await,
     ];
     let form = "old=correct+horse&new=battery+staple&again=battery+staple";
-    leads_to(
-        &one.post("/admin/account/password", form).await,
-        "/admin/account?done=password",
-    );
-    assert_eq!(
-        (
-            one.get("/admin/data/").await.status,
-            two.get("/admin/data/").await.status
-        ),
-        (200, 303)
-    );
+    let changed = one.post("/admin/account/password", form).await;
+    leads_to(&changed, "/admin/account?done=password");
+    // Whoever has the old cookie has nothing: the browser that changed it gets a new one.
+    for ended in [&one, &two] {
+        assert_eq!(ended.get("/admin/data/").await.status, 303);
+    }
+    let one = Browser {
+        cookie: cookie(&changed),
+        ..one
+    };
+    assert_eq!(one.get("/admin/data/").await.status, 200);
     assert_eq!(sign_in(&street, CLIENTE, "ana", PASSWORD).await.status, 403);
     for (form, says) in [
         (
@@ -832,6 +832,17 @@ async fn a_relation_of_the_api_is_a_page_for_who_reads() {
     assert!(anonymous.body.contains("401 Unauthorized"), "{anonymous:?}");
     let browser = Browser::sign_in(&street, CLIENTE).await;
     assert_eq!(browser.post_without_key("/admin/api/mylist", form).await.status, 403);
+    // What would concern every row, because the query says nothing of which, is not sent.
+    for method in ["DELETE", "PATCH"] {
+        let form = format!("method={method}&query=select%3D*%26limit%3D5&prefer=&body=%7B%7D");
+        let tried = browser.post("/admin/api/mylist", &form).await;
+        assert!(tried.body.contains("Not sent"), "{tried:?}");
+    }
+    // Nor does the box decide what the tenant does not let clients decide.
+    let undone = form.replace("prefer=", "prefer=tx%3Drollback%2C");
+    let tried = browser.post("/admin/api/mylist", &undone).await;
+    assert!(tried.body.contains("201 Created"), "{tried:?}");
+    assert!(street.get(CLIENTE, "/api/mylist").await.body.contains("tried"));
     let tried = browser.post("/admin/api/mylist", form).await;
     assert!(
         tried.body.contains("201 Created") && tried.body.contains("&#34;text&#34;: &#34;tried&#34;"),
@@ -911,4 +922,225 @@ async fn a_page_is_small_and_fast() {
         bytes += file.body.len();
     }
     assert!(bytes <= 60 * 1024, "{bytes} bytes");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_role_may_not_use_is_not_even_described() {
+    let street = street().await;
+    let database = street.superuser().await;
+    database
+        .batch_execute("CREATE TABLE cliente.salaries (id int PRIMARY KEY, amount int); NOTIFY rowhouse")
+        .await
+        .unwrap();
+    let browser = Browser::sign_in(&street, CLIENTE).await;
+    until(Duration::from_secs(5), "the table in the catalog", async || {
+        street.get(CLIENTE, "/api/salaries").await.code() == "42501"
+    })
+    .await;
+    for path in [
+        "/admin/data/salaries",
+        "/admin/data/salaries/new",
+        "/admin/data/salaries/import",
+        "/admin/data/salaries/export",
+        "/admin/api/salaries",
+    ] {
+        assert_eq!(browser.get(path).await.status, 404, "{path}");
+    }
+    let page = street
+        .send("GET", CLIENTE, "/api/salaries", &[("Accept", "text/html")], "")
+        .await;
+    assert!(page.status >= 400 && !page.body.contains("amount"), "{page:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_page_cannot_load_the_console_into_itself() {
+    let street = street().await;
+    let browser = Browser::sign_in(&street, CLIENTE).await;
+    for (site, mode, status) in [
+        ("same-origin", "cors", 200),
+        ("none", "navigate", 200),
+        ("cross-site", "navigate", 200),
+        ("same-site", "no-cors", 403),
+        ("cross-site", "no-cors", 403),
+        ("cross-site", "cors", 403),
+    ] {
+        let headers = [
+            ("Cookie", browser.cookie.as_str()),
+            ("Sec-Fetch-Site", site),
+            ("Sec-Fetch-Mode", mode),
+        ];
+        let reply = street
+            .send("GET", CLIENTE, "/admin/data/mylist/export", &headers, "")
+            .await;
+        assert_eq!(reply.status, status, "{site} {mode}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sql_gives_no_sessions() {
+    let street = street().await;
+    let database = street.superuser().await;
+    database
+        .batch_execute(
+            r#"CREATE FUNCTION cliente.plant() RETURNS int LANGUAGE sql AS $$ SELECT set_config('response.headers',
+                '[{"Set-Cookie": "rowhouse_session=abc"}, {"Set-Cookie": " __Host-rowhouse =abc"}, {"Set-Cookie": "theme=dark"}]', true); SELECT 1 $$;
+               NOTIFY rowhouse"#,
+        )
+        .await
+        .unwrap();
+    until(Duration::from_secs(5), "the function", async || {
+        street.get(CLIENTE, "/api/rpc/plant").await.status == 200
+    })
+    .await;
+    let reply = street.get(CLIENTE, "/api/rpc/plant").await;
+    assert!(
+        reply.head.contains("theme=dark") && !reply.head.contains("rowhouse"),
+        "{reply:?}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_street_shows_all_tenants_to_the_operator_alone() {
+    let street = street().await;
+    let tenant = Browser::sign_in(&street, CLIENTE).await;
+    for path in [
+        "/admin/tenants/cliente2",
+        "/admin/street/reload",
+        "/admin/tenants/cliente/drain",
+    ] {
+        assert_eq!(tenant.get(path).await.status, 404, "{path}");
+        assert_eq!(tenant.post(path, "").await.status, 404, "{path}");
+    }
+    assert!(!tenant.get("/admin/").await.body.contains("cliente2"));
+    let operator = Browser::sign_in(&street, ADM).await;
+    let page = operator.get("/admin/").await;
+    for shown in [
+        "/admin/tenants/adm",
+        "/admin/tenants/cliente",
+        "/admin/tenants/cliente2",
+        "<svg class=\"chart\"",
+    ] {
+        assert!(page.body.contains(shown), "{shown}: {}", page.body);
+    }
+    let found = operator.get("/admin/?q=cliente2").await.body;
+    assert!(
+        found.contains("/admin/tenants/cliente2") && !found.contains("/admin/tenants/adm"),
+        "{found}"
+    );
+
+    // A new file appears, a bad one with where it is bad, and a migration that fails with why.
+    street.write("more.toml", "[tenants.more]\nhosts = [\"more.localhost\"]\n");
+    street.write("bad.toml", "[tenants.bad]\nhosts = [\"not a host\"]\n");
+    let part = async || {
+        let headers = [("Cookie", operator.cookie.as_str()), ("X-Rowhouse-Part", "1")];
+        street.send("GET", ADM, "/admin/", &headers, "").await.body
+    };
+    until(Duration::from_secs(10), "the new tenant on the street", async || {
+        let part = part().await;
+        assert!(!part.contains("<html"), "a part of the page");
+        part.contains("/admin/tenants/more") && part.contains("bad.toml:2:10:")
+    })
+    .await;
+    street.remove("bad.toml");
+    street.write_migration("tenant/V200__bad.sql", "SELECT nonsense;");
+    leads_to(
+        &operator.post("/admin/street/reload", "").await,
+        "/admin/?done=reloaded",
+    );
+    until(
+        Duration::from_secs(10),
+        "the failed migration on the street",
+        async || {
+            let part = part().await;
+            part.contains("1 pending") && part.contains("V200__bad.sql")
+        },
+    )
+    .await;
+    assert_eq!(street.get(CLIENTE, "/api/mylist").await.status, 200, "served as it was");
+    let status = street.status().await;
+    assert_eq!(status["tenants"]["cliente"]["migrations_pending"], 1, "{status}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_operator_drains_resumes_closes_and_signs() {
+    let street = street().await;
+    let operator = Browser::sign_in(&street, ADM).await;
+    assert_eq!(street.get(CLIENTE, "/api/mylist").await.status, 200);
+    let asked = operator.get("/admin/tenants/cliente/drain").await;
+    assert!(
+        asked.status == 200 && asked.body.contains("cliente: Drain?"),
+        "{asked:?}"
+    );
+    assert_eq!(
+        street.get(CLIENTE, "/api/mylist").await.status,
+        200,
+        "asking does nothing"
+    );
+    leads_to(
+        &operator.post("/admin/tenants/cliente/drain", "").await,
+        "/admin/tenants/cliente?done=drained",
+    );
+    let drained = street.get(CLIENTE, "/api/mylist").await;
+    assert_eq!((drained.status, drained.code().as_str()), (503, "draining"));
+    assert_eq!(street.get(CLIENTE2, "/api/mylist").await.status, 200);
+    assert_eq!(street.status().await["tenants"]["cliente"]["state"], "draining");
+    // It stays so, whatever the files do meanwhile.
+    street.write("more.toml", "[tenants.more]\nhosts = [\"more.localhost\"]\n");
+    street.edge().reload();
+    until(Duration::from_secs(10), "the reload", async || {
+        street.get("more.localhost", "/api/mylist").await.status == 200
+    })
+    .await;
+    assert_eq!(street.get(CLIENTE, "/api/mylist").await.status, 503);
+    leads_to(
+        &operator.post("/admin/tenants/cliente/resume", "").await,
+        "/admin/tenants/cliente?done=resumed",
+    );
+    assert_eq!(street.get(CLIENTE, "/api/mylist").await.status, 200);
+    // The operator's own is not drained: nobody could resume it.
+    operator.post("/admin/tenants/adm/drain", "").await;
+    assert_eq!(street.get(ADM, "/api/beforeidie").await.status, 200);
+
+    let idle = |status: &serde_json::Value| status["tenants"]["cliente"]["idle"].as_u64().unwrap();
+    assert!(idle(&street.status().await) > 0);
+    let closed = operator.post("/admin/tenants/cliente/close-idle", "").await;
+    assert!(
+        closed
+            .header("location")
+            .unwrap()
+            .starts_with("/admin/tenants/cliente?done=closed&n="),
+        "{closed:?}"
+    );
+    assert_eq!(idle(&street.status().await), 0);
+
+    let signed = operator
+        .post("/admin/tenants/cliente/token", "role=rowhouse_cliente_user&ttl=3600")
+        .await;
+    let (_, token) = signed.body.split_once("data-copied=\"Copied\">").unwrap();
+    let authorization = format!("Bearer {}", token.split('<').next().unwrap());
+    let headers = [
+        ("Authorization", authorization.as_str()),
+        ("Content-Type", "application/json"),
+    ];
+    let written = street
+        .send("POST", CLIENTE, "/api/mylist", &headers, r#"{"text": "signed"}"#)
+        .await;
+    assert_eq!(written.status, 201, "{written:?}");
+    let foreign = street
+        .send("POST", CLIENTE2, "/api/mylist", &headers, r#"{"text": "signed"}"#)
+        .await;
+    assert_eq!(foreign.status, 401);
+    for role in ["rowhouse_cliente2_user", "postgres", "none"] {
+        let refused = operator
+            .post("/admin/tenants/cliente/token", &format!("role={role}&ttl=3600"))
+            .await;
+        assert_eq!(refused.status, 403, "{role}");
+    }
+    // What failed is on the tenant's page, without its values.
+    street.get(CLIENTE, "/api/mylist?due=eq.secret").await;
+    let page = operator.get("/admin/tenants/cliente").await.body;
+    assert!(
+        page.contains("GET /api/mylist") && page.contains("22007") && !page.contains("secret"),
+        "{page}"
+    );
 }

@@ -15,6 +15,7 @@ mod explorer;
 mod form;
 mod grid;
 mod import;
+mod street;
 
 pub use account::{Account, OpenSession, SignIn};
 pub use explorer::{AllOfApi, Answer, ApiColumn, ApiPage, Example, Operation, Try};
@@ -23,6 +24,9 @@ pub use grid::{
     BulkColumn, FilterColumn, FilterLine, Grid, GridColumn, GridRow, GridValue, OperatorWord, Overview, OverviewLine,
 };
 pub use import::{Import, Preview};
+pub use street::{
+    AskFirst, Bar, ClusterLine, Fact, FailureLine, Limit, Live, SlowLine, Street, StreetLine, TenantLive, TenantPage,
+};
 
 /// What stands around every page of the console.
 #[derive(Clone, Copy, Debug)]

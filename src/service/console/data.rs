@@ -6,8 +6,8 @@ use http::{HeaderValue, Method, Response, StatusCode};
 use crate::catalog::{Column, Relation};
 use crate::error::Error;
 use crate::pages::console::{
-    BulkColumn, FilterColumn, FilterLine, Frame, Grid, GridColumn, GridRow, GridValue, OperatorWord, Overview,
-    OverviewLine, Part,
+    BulkColumn, ConsoleFailure, FilterColumn, FilterLine, Frame, Grid, GridColumn, GridRow, GridValue, OperatorWord,
+    Overview, OverviewLine, Part,
 };
 use crate::pages::quoted;
 use crate::pages::words::Words;
@@ -19,7 +19,7 @@ use crate::views::form::{Values, key_of, label, label_column, reference, text_of
 use crate::views::grid::{add_conditions, is_sortable};
 use crate::views::{GRID_SIZE, GridQuery, Operator, Place};
 
-use super::{Ask, Room, Service, Visit};
+use super::{Ask, Reply, Room, Service, Visit};
 
 /// Rows that are offered for a key.
 const CHOICES: usize = 20;
@@ -147,7 +147,17 @@ impl Service {
         };
         let answer = self.ask(visit, asked).await?;
         if !answer.status().is_success() {
-            return Ok(answer);
+            let reply = Reply::collect(answer).await?;
+            let relations = room.navigation(visit.tenant);
+            let said = reply.said().text();
+            let page = ConsoleFailure {
+                frame: visit.frame(&relations, Part::Data, name),
+                status: reply.status.as_u16(),
+                message: &said,
+                hint: None,
+                request_id: visit.asking.id.as_str(),
+            };
+            return Ok(response::console(reply.status, page.render()));
         }
         let (parts, body) = answer.into_parts();
         let mut response = response::file(body);

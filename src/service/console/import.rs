@@ -2,7 +2,8 @@
 //!
 //! To look at them is to store them and undo it, so what the database would say then, it says now.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
@@ -10,6 +11,8 @@ use http::{HeaderName, HeaderValue, Method, Response, StatusCode};
 use hyper::body::Incoming;
 use serde_json::value::RawValue;
 use tokio::sync::Semaphore;
+use tokio::task::spawn_blocking;
+use tokio::time::timeout;
 
 use crate::catalog::Relation;
 use crate::error::Error;
@@ -22,17 +25,25 @@ use crate::views::form::{Sent, text_of};
 use super::data::path_of;
 use super::{Ask, FORM_KEY, Reply, Service, Visit, refused, see_other};
 
-/// The most bytes of a file.
+/// The most bytes of a file, and the most rows.
 const MOST: usize = 32 << 20;
+const MOST_ROWS: usize = 200_000;
 
-/// Files at once: each may be held several times over.
+/// A file has to be here by then.
+const UPLOAD: Duration = Duration::from_secs(120);
+
+/// Files that are worked on at once: each may be held several times over.
 static FILES: Semaphore = Semaphore::const_new(2);
+
+/// The longest wait for that.
+const TURN: Duration = Duration::from_secs(10);
 
 /// Rows that are shown.
 const SHOWN: usize = 10;
 
-/// The row that does not fit is looked for among so many.
-const SEARCHED: usize = 100_000;
+/// The row that does not fit is looked for among so many, and for so long.
+const SEARCHED: usize = 20_000;
+const SEARCH: Duration = Duration::from_secs(10);
 
 /// Where the script goes on.
 const NEXT: HeaderName = HeaderName::from_static("x-rowhouse-next");
@@ -57,7 +68,7 @@ impl Service {
         body: Option<Incoming>,
     ) -> Result<Response<Body>, Error> {
         let room = self.room(visit).await?;
-        let (relation, _) = room.relation(name)?;
+        let (relation, rights) = room.relation(name)?;
         let words = visit.words;
         let mut page = Import {
             frame: visit.frame(&[], Part::Data, name),
@@ -78,9 +89,9 @@ impl Service {
         let (Some(body), Some(session)) = (body, &visit.session) else {
             return Ok(response::console(StatusCode::OK, page.render()));
         };
-        let Ok(_permit) = FILES.acquire().await else {
-            return Err(Error::BodyBroken); // it is never closed
-        };
+        if !rights.insert {
+            return Err(Error::ImportNotPermitted);
+        }
         let head = visit.head();
         let type_of = head
             .headers
@@ -88,14 +99,23 @@ impl Service {
             .and_then(|given| given.to_str().ok())
             .unwrap_or_default();
         let scripted = !type_of.starts_with("application/x-www-form-urlencoded");
-        let body = self.body(body, MOST).await?;
+        let key = head.headers.get(FORM_KEY).and_then(|key| key.to_str().ok());
+        if scripted && !session.token.has_form_key(key.unwrap_or_default()) {
+            return Ok(refused(visit));
+        }
+        // Before its turn, or who sends slowly would hold up all others.
+        let limit = if scripted { MOST } else { self.max_body };
+        let body = timeout(UPLOAD, self.body(body, limit))
+            .await
+            .map_err(|_| Error::BodyTimeout(UPLOAD))??;
+        let turn = timeout(TURN, FILES.acquire()).await;
+        let Ok(Ok(_turn)) = turn else {
+            return Err(Error::ImportsBusy);
+        };
         if scripted {
-            let key = head.headers.get(FORM_KEY).and_then(|key| key.to_str().ok());
-            if !session.token.has_form_key(key.unwrap_or_default()) {
-                return Ok(refused(visit));
-            }
             let run = visit.parameter("run").is_some();
-            let file = File::read(type_of.starts_with("application/json"), body, words);
+            let json = type_of.starts_with("application/json");
+            let file = File::read(json, body, relation, words).await?;
             return match self.try_file(visit, relation, file, run).await? {
                 Ok(count) => {
                     let mut response = response::html(StatusCode::OK, String::new());
@@ -118,7 +138,8 @@ impl Service {
             page.problem = Some(words.import_no_file.to_owned());
             return Ok(response::console(StatusCode::BAD_REQUEST, page.render()));
         }
-        let file = File::read(page.json, Bytes::copy_from_slice(text.as_bytes()), words);
+        let text = Bytes::copy_from_slice(text.as_bytes());
+        let file = File::read(page.json, text, relation, words).await?;
         match self.try_file(visit, relation, file, sent.get("do") == "run").await? {
             Ok(count) => Ok(see_other(&format!(
                 "/admin/data/{}?done=imported&n={count}",
@@ -157,11 +178,6 @@ impl Service {
         preview.total = file.rows.len();
         preview.columns.clone_from(&file.columns);
         preview.rows.clone_from(&file.shown);
-        let unknown = file.columns.iter().find(|column| relation.column(column).is_none());
-        if let Some(unknown) = unknown {
-            preview.problem = Some(fill(words.import_unknown, &[unknown]));
-            return Ok(Err(preview));
-        }
         let reply = self.insert(visit, relation, &file, file.rows.len(), run).await?;
         if reply.is_good() {
             return Ok(if run { Ok(file.rows.len()) } else { Err(preview) });
@@ -171,8 +187,10 @@ impl Service {
         // What is wrong with a value, or with a row, is wrong with a certain one.
         let of_row = ["22", "23"].iter().any(|class| said.code.starts_with(class));
         if of_row && (2..=SEARCHED).contains(&file.rows.len()) {
-            let number = self.first_wrong(visit, relation, &file).await?;
-            problem = format!("{} {problem}", fill(words.import_row, &[&number.to_string()]));
+            // That it takes too long is no reason not to say what is wrong.
+            if let Ok(number) = timeout(SEARCH, self.first_wrong(visit, relation, &file)).await {
+                problem = format!("{} {problem}", fill(words.import_row, &[&number?.to_string()]));
+            }
         }
         preview.problem = Some(problem);
         Ok(Err(preview))
@@ -210,6 +228,7 @@ impl Service {
             } else {
                 "return=minimal, missing=default, tx=rollback"
             },
+            undone: !kept,
             body: file.beginning(rows),
             ..Ask::get(&relation.name, "")
         };
@@ -218,8 +237,20 @@ impl Service {
 }
 
 impl File {
-    /// Reads the text of a file as far as its rows and columns.
-    fn read(json: bool, bytes: Bytes, words: &Words) -> Result<Self, String> {
+    /// Reads the text of a file as far as its rows and columns, on a thread where that may take its time. What is wrong with
+    /// it is for the reader.
+    async fn read(
+        json: bool,
+        bytes: Bytes,
+        relation: &Relation,
+        words: &'static Words,
+    ) -> Result<Result<Self, String>, Error> {
+        let columns: Vec<Box<str>> = relation.columns.iter().map(|column| column.name.clone()).collect();
+        let reading = spawn_blocking(move || Self::parse(json, bytes, &columns, words));
+        reading.await.map_err(|_| Error::BodyBroken)
+    }
+
+    fn parse(json: bool, bytes: Bytes, known: &[Box<str>], words: &Words) -> Result<Self, String> {
         // What spreadsheets write in front.
         let bytes = if bytes.starts_with(b"\xef\xbb\xbf") {
             bytes.slice(3..)
@@ -227,26 +258,28 @@ impl File {
             bytes
         };
         if json {
-            Self::read_json(bytes, words)
+            Self::parse_json(bytes, known, words)
         } else {
-            Self::read_csv(bytes)
+            Self::parse_csv(bytes, known, words)
         }
     }
 
-    fn read_json(bytes: Bytes, words: &Words) -> Result<Self, String> {
+    fn parse_json(bytes: Bytes, known: &[Box<str>], words: &Words) -> Result<Self, String> {
         let wrong = |error: serde_json::Error| fill(words.no_json, &[&error.to_string()]);
         let text = std::str::from_utf8(&bytes).map_err(|error| error.to_string())?;
         let items: Vec<&RawValue> = serde_json::from_str(text).map_err(wrong)?;
-        let mut columns: Vec<String> = Vec::new();
+        if items.len() > MOST_ROWS {
+            return Err(fill(words.import_too_many, &[&MOST_ROWS.to_string()]));
+        }
+        let mut columns = BTreeSet::new();
         let mut shown: Vec<HashMap<String, &RawValue>> = Vec::new();
         let mut rows = Vec::with_capacity(items.len());
         for item in items {
             let object: HashMap<String, &RawValue> = serde_json::from_str(item.get()).map_err(wrong)?;
-            for name in object.keys() {
-                if !columns.contains(name) {
-                    columns.push(name.clone());
-                }
+            for name in object.keys().filter(|name| !columns.contains(*name)) {
+                is_known(name, known, words)?;
             }
+            columns.extend(object.keys().cloned());
             // An item is a part of the text that it was read from.
             let begin = (item.get().as_ptr() as usize).saturating_sub(text.as_ptr() as usize);
             rows.push((begin, begin + item.get().len()));
@@ -254,7 +287,7 @@ impl File {
                 shown.push(object);
             }
         }
-        columns.sort_unstable();
+        let columns: Vec<String> = columns.into_iter().collect();
         let value = |row: &HashMap<String, &RawValue>, column: &String| {
             row.get(column).and_then(|raw| text_of(raw)).unwrap_or_default()
         };
@@ -270,19 +303,21 @@ impl File {
         })
     }
 
-    fn read_csv(bytes: Bytes) -> Result<Self, String> {
+    fn parse_csv(bytes: Bytes, known: &[Box<str>], words: &Words) -> Result<Self, String> {
         let mut reader = csv::ReaderBuilder::new().from_reader(&bytes[..]);
-        let columns = reader
-            .headers()
-            .map_err(|error| error.to_string())?
-            .iter()
-            .map(str::to_owned)
-            .collect();
+        let headers = reader.headers().map_err(|error| error.to_string())?;
+        let columns: Vec<String> = headers.iter().map(str::to_owned).collect();
+        for name in &columns {
+            is_known(name, known, words)?;
+        }
         let mut rows = Vec::new();
         let mut shown: Vec<Vec<String>> = Vec::new();
         let mut record = csv::StringRecord::new();
         let mut begin = position(&reader);
         while reader.read_record(&mut record).map_err(|error| error.to_string())? {
+            if rows.len() >= MOST_ROWS {
+                return Err(fill(words.import_too_many, &[&MOST_ROWS.to_string()]));
+            }
             let end = position(&reader);
             rows.push((begin, end));
             begin = end;
@@ -320,6 +355,15 @@ impl File {
     }
 }
 
+/// Whether a column of the file is one of the relation's: the first that is not ends the reading.
+fn is_known(name: &str, known: &[Box<str>], words: &Words) -> Result<(), String> {
+    if known.iter().any(|known| **known == *name) {
+        return Ok(());
+    }
+    let name: String = name.chars().take(100).collect();
+    Err(fill(words.import_unknown, &[&name]))
+}
+
 fn position(reader: &csv::Reader<&[u8]>) -> usize {
     usize::try_from(reader.position().byte()).unwrap_or(usize::MAX)
 }
@@ -330,7 +374,8 @@ mod tests {
     use crate::pages::words::ENGLISH;
 
     fn read(json: bool, text: &str) -> Result<File, String> {
-        File::read(json, Bytes::copy_from_slice(text.as_bytes()), &ENGLISH)
+        let known = ["a", "b"].map(Box::from);
+        File::parse(json, Bytes::copy_from_slice(text.as_bytes()), &known, &ENGLISH)
     }
 
     fn text(bytes: &Bytes) -> &str {
@@ -363,6 +408,11 @@ mod tests {
         assert!(read(true, "[1]").is_err());
         assert!(read(true, "").is_err());
         assert!(read(false, "a,b\n1").is_err());
+        assert_eq!(read(false, "a,c\n1,2").err().unwrap(), "There is no column c.");
+        assert_eq!(
+            read(true, r#"[{"a":1},{"d":1}]"#).err().unwrap(),
+            "There is no column d."
+        );
         assert_eq!(read(false, "a,b").unwrap().rows.len(), 0);
     }
 }

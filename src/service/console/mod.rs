@@ -10,6 +10,7 @@ mod data;
 mod explorer;
 mod import;
 mod row;
+mod street;
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -25,6 +26,7 @@ use hyper::body::Incoming;
 
 use crate::catalog;
 use crate::catalog::{Catalog, Relation};
+use crate::config::OpenApi;
 use crate::error::Error;
 use crate::identity::Claims;
 use crate::migrate;
@@ -56,8 +58,12 @@ const COOKIE_SECONDS: u64 = 7 * 24 * 60 * 60;
 /// The most bytes of an answer of the API that a page is made of.
 const MOST_BYTES: usize = 8 << 20;
 
-const FORM_KEY: HeaderName = HeaderName::from_static("x-rowhouse-form");
+/// The most bytes of the form to sign in with, which anybody may send.
+const SIGN_IN_BYTES: usize = 16 << 10;
+
+pub(super) const FORM_KEY: HeaderName = HeaderName::from_static("x-rowhouse-form");
 const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+const FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
 const PREFER: HeaderName = HeaderName::from_static("prefer");
 
 /// A request to the console.
@@ -98,6 +104,8 @@ struct Ask<'a> {
     body: Bytes,
     /// Whether all rows shall come.
     whole: bool,
+    /// Whether what it does is undone at its end.
+    undone: bool,
 }
 
 impl<'a> Ask<'a> {
@@ -111,6 +119,7 @@ impl<'a> Ask<'a> {
             content_type: "application/json",
             body: Bytes::new(),
             whole: false,
+            undone: false,
         }
     }
 }
@@ -123,6 +132,25 @@ struct Reply {
 }
 
 impl Reply {
+    async fn collect(answer: Response<Body>) -> Result<Self, Error> {
+        let (parts, mut body) = answer.into_parts();
+        let mut bytes = Vec::new();
+        while let Some(frame) = body.frame().await {
+            let frame = frame.map_err(|_| Error::BodyBroken)?;
+            if let Some(data) = frame.data_ref() {
+                if bytes.len() + data.len() > MOST_BYTES {
+                    return Err(Error::ResponseTooLarge { limit: MOST_BYTES });
+                }
+                bytes.extend_from_slice(data);
+            }
+        }
+        Ok(Self {
+            status: parts.status,
+            headers: parts.headers,
+            body: bytes.into(),
+        })
+    }
+
     fn is_good(&self) -> bool {
         self.status.is_success()
     }
@@ -154,6 +182,12 @@ impl Visit<'_> {
 
     fn cookie(&self) -> Cookie {
         Cookie::new(self.asking.scheme == "https")
+    }
+
+    /// What the browser calls itself.
+    fn agent(&self) -> &str {
+        let agent = self.head().headers.get(USER_AGENT);
+        agent.and_then(|agent| agent.to_str().ok()).unwrap_or_default()
     }
 
     fn is_post(&self) -> bool {
@@ -204,6 +238,10 @@ impl Visit<'_> {
             "changed" => counted(words.changed_one, words.changed),
             "imported" => counted(words.imported, words.imported).map(|text| fill(&text, &["1"])),
             "signed-out" => Some(words.signed_out.to_owned()),
+            "reloaded" => Some(words.reloaded.to_owned()),
+            "drained" => Some(words.drained.to_owned()),
+            "resumed" => Some(words.resumed.to_owned()),
+            "closed" => Some(fill(words.closed_idle, &[&number?.to_string()])),
             "password" => Some(words.password_changed.to_owned()),
             _ => None,
         }
@@ -226,6 +264,8 @@ impl Room {
         let relations = self.catalog().relations();
         let at = relations.iter().position(|relation| *relation.name == *name);
         let found = at.and_then(|at| Some((relations.get(at)?, self.rights.get(at).copied().unwrap_or_default())));
+        // Of what the role may not use at all, not even the columns are told.
+        let found = found.filter(|(_, rights)| rights.select || rights.insert || rights.update || rights.delete);
         found.ok_or(Error::Router(router::Error::InvalidPath))
     }
 }
@@ -258,6 +298,8 @@ impl Service {
         let page = async {
             serving(tenant)?;
             let structure = tenant.structure(0, &self.pools, &self.catalogs).await?;
+            // Who has said that the API is not described means pages as well.
+            let silent = tenant.config().dialect.openapi == OpenApi::Disabled;
             let own = structure
                 .catalog
                 .handlers()
@@ -267,7 +309,14 @@ impl Service {
                 return Ok(None);
             }
             self.recognize(&mut visit).await?;
-            self.relation_page(&visit, name).await.map(Some)
+            if silent && visit.session.is_none() {
+                return Ok(None);
+            }
+            match self.relation_page(&visit, name).await {
+                // Nothing of it is this reader's to see: the API says so in its own words.
+                Err(Error::Router(_)) => Ok(None),
+                page => page.map(Some),
+            }
         };
         let page: Result<_, Error> = page.await;
         match page {
@@ -287,7 +336,7 @@ impl Service {
         if path.is_empty() {
             return Ok(see_other("/admin/"));
         }
-        if visit.is_post() && !is_of_this_host(visit.head()) {
+        if (visit.is_post() && !is_of_this_host(visit.head())) || is_embedded_elsewhere(visit.head()) {
             return Ok(refused(visit));
         }
         if path == "/sign-in" {
@@ -302,7 +351,8 @@ impl Service {
         let name = name.transpose()?.filter(|name| !name.is_empty());
         let last = pieces.next().unwrap_or_default();
         // What programs can ask is shown to whoever may ask it.
-        if first == "api" {
+        let silent = visit.tenant.config().dialect.openapi == OpenApi::Disabled;
+        if first == "api" && (visit.session.is_some() || !silent) {
             return self.api_page(visit, name.as_deref(), body).await;
         }
         let Some(session) = visit.session.clone() else {
@@ -333,7 +383,7 @@ impl Service {
                 .await;
         }
         let sent = if visit.is_post() {
-            let sent = self.form(body).await?;
+            let sent = self.form(body, usize::MAX).await?;
             if !session.token.has_form_key(sent.get("_key")) {
                 return Ok(refused(visit));
             }
@@ -341,15 +391,22 @@ impl Service {
         } else {
             None
         };
+        let operator = visit.tenant.config().is_operator();
         match (first, name.as_deref(), last, sent) {
-            ("", None, "", None) if visit.tenant.config().is_operator() => Ok(see_other("/admin/data/")),
+            ("", None, "", None) if operator => self.street(visit).await,
+            ("street", Some("reload"), "", sent) if operator => {
+                self.street_reload(visit, &session, sent.is_some()).await
+            }
+            ("tenants", Some(id), action, sent) if operator => {
+                self.street_tenant(visit, &session, id, action, sent.as_ref()).await
+            }
             ("", None, "", None) | ("data", None, "", None) => self.overview(visit).await,
             ("sign-out", None, "", Some(_)) => self.sign_out(visit, &session).await,
             ("account", None, "", None) => self.account(visit, &session, None).await,
             ("account", Some("sign-out-everywhere"), "", Some(_)) => {
                 let place = self.place(visit.tenant);
                 self.users
-                    .sign_out_everywhere(place, &session, false)
+                    .sign_out_everywhere(place, &session)
                     .await
                     .map_err(users_failed)?;
                 Ok(signed_out(visit))
@@ -380,7 +437,9 @@ impl Service {
 
     /// Finds out who is signed in.
     async fn recognize(&self, visit: &mut Visit<'_>) -> Result<(), Error> {
-        let Some(token) = visit.cookie().read(texts(&visit.asking.head.headers, &COOKIE)) else {
+        let cookies = visit.asking.head.headers.get_all(COOKIE).iter();
+        let cookies: Vec<_> = cookies.map(|value| String::from_utf8_lossy(value.as_bytes())).collect();
+        let Some(token) = visit.cookie().read(cookies.iter().map(|value| &**value)) else {
             return Ok(());
         };
         let session = self.users.session(self.place(visit.tenant), token).await;
@@ -394,8 +453,8 @@ impl Service {
     }
 
     /// A form that was sent.
-    async fn form(&self, body: Incoming) -> Result<Sent, Error> {
-        let body = self.body(body, self.max_body).await?;
+    async fn form(&self, body: Incoming, limit: usize) -> Result<Sent, Error> {
+        let body = self.body(body, limit.min(self.max_body)).await?;
         Ok(Sent::parse(&String::from_utf8_lossy(&body)))
     }
 
@@ -409,12 +468,11 @@ impl Service {
             };
             return Ok(sign_in_page(visit, &next, "", None, nobody));
         }
-        let sent = self.form(body).await?;
+        let sent = self.form(body, SIGN_IN_BYTES).await?;
         let (next, name) = (sent.get("next"), sent.get("name"));
         let (id, peer) = (&visit.tenant.config().id, visit.asking.peer);
         let throttle = &self.users.throttle;
-        let wait = throttle.wait(id, name, peer);
-        if !wait.is_zero() {
+        if let Err(wait) = throttle.begin(id, name, peer) {
             let seconds = wait.as_secs_f64().ceil().to_string();
             let mut page = sign_in_page(visit, next, name, Some(&fill(words.wait, &[&seconds])), false);
             *page.status_mut() = StatusCode::TOO_MANY_REQUESTS;
@@ -423,19 +481,15 @@ impl Service {
             }
             return Ok(page);
         }
-        // Counted before it is known, so that many at once are not free.
-        throttle.failed(id, name, peer);
-        let agent = visit
-            .head()
-            .headers
-            .get(USER_AGENT)
-            .and_then(|agent| agent.to_str().ok());
         let place = self.place(visit.tenant);
-        let session = self
-            .users
-            .sign_in(place, name, sent.get("password").to_owned(), agent.unwrap_or_default())
-            .await
-            .map_err(users_failed)?;
+        let password = sent.get("password").to_owned();
+        let session = match self.users.sign_in(place, name, password, visit.agent()).await {
+            Ok(session) => session,
+            Err(error) => {
+                throttle.withdrawn(id, name, peer);
+                return Err(users_failed(error));
+            }
+        };
         let Some(session) = session else {
             tracing::info!(tenant = %id, client.address = %peer, "sign-in refused");
             let mut page = sign_in_page(visit, next, name, Some(words.wrong_password), false);
@@ -444,11 +498,7 @@ impl Service {
         };
         throttle.succeeded(id, name, peer);
         tracing::info!(tenant = %id, client.address = %peer, user = session.user.name, "signed in");
-        let mut response = see_other(destination(next));
-        if let Ok(cookie) = HeaderValue::from_str(&visit.cookie().set(&session.token, COOKIE_SECONDS)) {
-            response.headers_mut().append(SET_COOKIE, cookie);
-        }
-        Ok(response)
+        Ok(with_session(visit, see_other(destination(next)), &session))
     }
 
     async fn sign_out(&self, visit: &Visit<'_>, session: &Session) -> Result<Response<Body>, Error> {
@@ -504,28 +554,32 @@ impl Service {
             return self.account(visit, session, Some(words.passwords_differ)).await;
         }
         let (id, peer) = (&visit.tenant.config().id, visit.asking.peer);
-        let name = &session.user.name;
-        let wait = self.users.throttle.wait(id, name, peer);
-        if !wait.is_zero() {
+        let (name, throttle) = (&session.user.name, &self.users.throttle);
+        if let Err(wait) = throttle.begin(id, name, peer) {
             let seconds = wait.as_secs_f64().ceil().to_string();
             return self.account(visit, session, Some(&fill(words.wait, &[&seconds]))).await;
         }
         let place = self.place(visit.tenant);
+        let (old, new) = (old.to_owned(), new.to_owned());
         match self
             .users
-            .change_password(place, session, old.to_owned(), new.to_owned())
+            .change_password(place, session, old, new, visit.agent())
             .await
         {
-            Ok(true) => Ok(see_other("/admin/account?done=password")),
-            Ok(false) => {
-                self.users.throttle.failed(id, name, peer);
-                self.account(visit, session, Some(words.old_password_wrong)).await
+            Ok(Some(session)) => {
+                throttle.succeeded(id, name, peer);
+                Ok(with_session(visit, see_other("/admin/account?done=password"), &session))
             }
+            Ok(None) => self.account(visit, session, Some(words.old_password_wrong)).await,
             Err(users::Error::Password) => {
+                throttle.succeeded(id, name, peer);
                 let rule = fill(words.password_rule, &[&users::LEAST_CHARACTERS.to_string()]);
                 self.account(visit, session, Some(&rule)).await
             }
-            Err(error) => Err(users_failed(error)),
+            Err(error) => {
+                throttle.withdrawn(id, name, peer);
+                Err(users_failed(error))
+            }
         }
     }
 
@@ -605,6 +659,7 @@ impl Service {
         encode(ask.relation, &mut uri);
         uri.push_str(ask.query);
         let request = Request::builder()
+            .version(visit.head().version)
             .method(ask.method)
             .uri(uri)
             .header(HOST, host(visit.head()))
@@ -625,6 +680,7 @@ impl Service {
             caller: self.as_whom(visit)?,
             body: ask.body,
             whole: ask.whole,
+            undone: ask.undone,
         };
         let target = if ask.relation.is_empty() {
             Target::Root
@@ -637,24 +693,7 @@ impl Service {
 
     /// The same, with all of the answer.
     async fn reply(&self, visit: &Visit<'_>, ask: Ask<'_>) -> Result<Reply, Error> {
-        let (parts, mut body) = self.ask(visit, ask).await?.into_parts();
-        let mut bytes = Vec::new();
-        while let Some(frame) = body.frame().await {
-            let Ok(frame) = frame else {
-                return Err(Error::BodyBroken);
-            };
-            if let Some(data) = frame.data_ref() {
-                if bytes.len() + data.len() > MOST_BYTES {
-                    return Err(Error::ResponseTooLarge { limit: MOST_BYTES });
-                }
-                bytes.extend_from_slice(data);
-            }
-        }
-        Ok(Reply {
-            status: parts.status,
-            headers: parts.headers,
-            body: bytes.into(),
-        })
+        Reply::collect(self.ask(visit, ask).await?).await
     }
 }
 
@@ -693,6 +732,15 @@ fn is_of_this_host(head: &Parts) -> bool {
     })
 }
 
+/// Whether a page of another host loads this as a part of itself. It could not read it, but could tell how long it takes.
+fn is_embedded_elsewhere(head: &Parts) -> bool {
+    let is = |name: &HeaderName, values: &[&str]| {
+        let value = head.headers.get(name).and_then(|value| value.to_str().ok());
+        value.is_some_and(|value| values.contains(&value))
+    };
+    is(&FETCH_SITE, &["cross-site", "same-site"]) && !is(&FETCH_MODE, &["navigate"])
+}
+
 /// Where to go after signing in: nowhere but into this console.
 fn destination(next: &str) -> &str {
     let plain = next.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\');
@@ -707,6 +755,13 @@ fn see_other(to: &str) -> Response<Body> {
     let mut response = response::console(StatusCode::SEE_OTHER, String::new());
     if let Ok(to) = HeaderValue::from_str(to) {
         response.headers_mut().insert(LOCATION, to);
+    }
+    response
+}
+
+fn with_session(visit: &Visit<'_>, mut response: Response<Body>, session: &Session) -> Response<Body> {
+    if let Ok(cookie) = HeaderValue::from_str(&visit.cookie().set(&session.token, COOKIE_SECONDS)) {
+        response.headers_mut().append(SET_COOKIE, cookie);
     }
     response
 }

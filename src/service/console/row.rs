@@ -45,14 +45,16 @@ impl Service {
     ) -> Result<Response<Body>, Error> {
         let room = self.room(visit).await?;
         let (relation, rights) = room.relation(name)?;
-        let found = match &key {
-            Some(key) => {
+        let condition = key.as_deref().map(|key| key_condition(relation, key));
+        let found = match (&key, &condition) {
+            (Some(key), Some(Some(_))) => {
                 let Some(row) = self.find(visit, relation, key).await? else {
                     return Ok(self.not_there(visit, &room, relation));
                 };
                 Some(row)
             }
-            None => None,
+            (Some(_), _) => return Ok(self.not_there(visit, &room, relation)),
+            (None, _) => None,
         };
         let words = visit.words;
         // A new row may begin as a copy of another, or with a key that it refers to.
@@ -79,7 +81,7 @@ impl Service {
                 }
                 Ok(object) => {
                     let body = serde_json::to_vec(&object).unwrap_or_default();
-                    let reply = self.save(visit, relation, key.as_deref(), body).await?;
+                    let reply = self.save(visit, relation, condition.clone().flatten(), body).await?;
                     if reply.is_good() {
                         let done = if key.is_some() { "saved" } else { "created" };
                         // A view, or a role that may not read what it writes, tells no key.
@@ -151,7 +153,7 @@ impl Service {
         &self,
         visit: &Visit<'_>,
         relation: &Relation,
-        key: Option<&str>,
+        row: Option<String>,
         body: Vec<u8>,
     ) -> Result<Reply, Error> {
         let mut query = String::from("?select=");
@@ -165,15 +167,10 @@ impl Service {
             .as_str(),
             &mut query,
         );
-        add_conditions(
-            &key.and_then(|key| key_condition(relation, key))
-                .into_iter()
-                .collect::<Vec<_>>(),
-            &mut query,
-        );
+        add_conditions(row.as_slice(), &mut query);
         let ask = Ask {
-            method: if key.is_some() { Method::PATCH } else { Method::POST },
-            prefer: match key {
+            method: if row.is_some() { Method::PATCH } else { Method::POST },
+            prefer: match row {
                 Some(_) => "return=representation, handling=strict, max-affected=1",
                 None => "return=representation, missing=default",
             },
