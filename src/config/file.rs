@@ -7,6 +7,7 @@ use std::num::{NonZeroU16, NonZeroU32};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -59,6 +60,10 @@ pub(super) struct Server {
     /// Ports that may stand in `Host` besides the listeners' own, 80 and 443: those a load balancer shows to the public.
     #[schemars(extend("default" = []))]
     pub(super) public_ports: Field<List<NonZeroU16>>,
+    /// Addresses or networks of proxies in front, whose `X-Forwarded-For` and `X-Forwarded-Proto` say who asks the console, and
+    /// whether over TLS.
+    #[schemars(extend("default" = []))]
+    pub(super) trusted_proxies: Field<List<IpNet>>,
     /// Environment variable with the HMAC key (HS256, HS384, HS512) of the whole server, at least 32 bytes. A token
     /// signed with it must carry the tenant's id as `aud`.
     pub(super) jwt_secret_env: Field<Variable>,

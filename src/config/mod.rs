@@ -19,6 +19,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use ipnet::IpNet;
+
 use crate::types::{ClusterId, Host, RoleName, SchemaName, TenantId};
 
 mod claims;
@@ -83,6 +85,8 @@ pub struct Server {
     pub operator_listen: SocketAddr,
     /// Ports that may stand in `Host` besides the listeners' own, 80 and 443. Default: none.
     pub public_ports: Box<[NonZeroU16]>,
+    /// Proxies whose `X-Forwarded-…` is believed where the console wants to know who asks. Default: none.
+    pub trusted_proxies: Box<[IpNet]>,
     /// HS256 key of the whole server, at least 32 bytes; a token signed with it must carry the tenant's id as `aud`.
     pub jwt_secret: Option<Secret>,
     /// The longest request body, in bytes. Default: 1 MiB; at most 1 GiB.

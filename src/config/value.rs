@@ -1,11 +1,12 @@
 //! The kinds of values a key may have: how each is read, what to write, and its JSON Schema.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::num::{NonZeroU16, NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use schemars::{Schema, json_schema};
 
 use super::{AnonymousAccess, Credentials, Secret, SharedWrite};
@@ -213,6 +214,20 @@ impl Scalar for SocketAddr {
 
     fn schema() -> Schema {
         json_schema!({ "type": "string", "pattern": ":[0-9]+$" })
+    }
+}
+
+impl Scalar for IpNet {
+    const WRITE: &'static str = "an IP address or a network, such as \"127.0.0.1\" or \"10.0.0.0/8\"";
+
+    fn from_raw(raw: &Raw<'_>) -> Result<Self, Mistake> {
+        let text = raw.text()?;
+        let network = text.parse().or_else(|_| text.parse::<IpAddr>().map(Self::from));
+        network.map_err(|_| Mistake(format!("{text:?} is no IP address and no network")))
+    }
+
+    fn schema() -> Schema {
+        json_schema!({ "type": "string", "pattern": "^[0-9a-fA-F.:]+(/[0-9]{1,3})?$" })
     }
 }
 

@@ -229,6 +229,7 @@ impl Edge {
             metrics: Arc::clone(&metrics),
             history: History::new(),
             ports: Ports::new(own_ports.into_iter().flatten().chain(public_ports)),
+            trusted_proxies: config.server.trusted_proxies.clone(),
             server_key: config.server.jwt_secret.clone().or(options.jwt_secret),
             max_body: config.server.max_body.get(),
             users: Arc::clone(&users),

@@ -21,6 +21,7 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
 use http_body_util::BodyExt as _;
 use hyper::body::{Body as _, Incoming};
+use ipnet::IpNet;
 use tokio::time::{Instant, timeout};
 use tracing::{Instrument as _, Level, Span, info_span};
 
@@ -81,6 +82,8 @@ pub struct Service {
     pub history: History,
     /// The ports that may stand in `Host`.
     pub ports: Ports,
+    /// Proxies that say whose requests they pass on.
+    pub trusted_proxies: Box<[IpNet]>,
     /// The server's own key for tokens.
     pub server_key: Option<Secret>,
     /// The longest body in bytes.

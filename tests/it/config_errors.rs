@@ -185,6 +185,7 @@ fn every_key_takes_effect() {
             listen = "0.0.0.0:80"
             operator_listen = "[::1]:9001"
             public_ports = [8080, 8443]
+            trusted_proxies = ["127.0.0.1", "fd00::/8"]
             jwt_secret = "{KEY}"
             max_body = "512KiB"
             max_connections = 5
@@ -256,6 +257,8 @@ fn every_key_takes_effect() {
             .collect::<Vec<_>>(),
         [8080, 8443]
     );
+    let proxies = config.server.trusted_proxies.iter().map(ToString::to_string);
+    assert_eq!(proxies.collect::<Vec<_>>(), ["127.0.0.1/32", "fd00::/8"]);
     assert_eq!(config.server.jwt_secret.as_ref().unwrap().expose(), KEY.as_bytes());
     assert_eq!(
         (config.server.max_body.get(), config.server.max_connections.get()),
@@ -452,6 +455,23 @@ fn unknown_keys_are_errors_with_advice() {
             "6:17: a certificate needs its `key`: write key = \"path of a PEM file\"",
             "6:19: unknown key `crt`: did you mean `cert`?",
         ],
+    );
+}
+
+#[test]
+fn a_proxy_is_an_address_or_a_network() {
+    let project = Project::new();
+    project.write(
+        "config/rowhouse.toml",
+        "[server]\ntrusted_proxies = [\"::1\", \"nginx\", \"10.0.0.0/40\"]\n[clusters.main]\nembedded = true\n",
+    );
+    let write = "write an IP address or a network, such as \"127.0.0.1\" or \"10.0.0.0/8\"";
+    assert_eq!(
+        project.report(),
+        [
+            format!("config/rowhouse.toml:2:27: \"nginx\" is no IP address and no network: {write}"),
+            format!("config/rowhouse.toml:2:36: \"10.0.0.0/40\" is no IP address and no network: {write}"),
+        ]
     );
 }
 

@@ -1144,3 +1144,57 @@ async fn the_operator_drains_resumes_closes_and_signs() {
         "{page}"
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_trusted_proxy_says_who_asks_and_how() {
+    let attempt = async |street: &Street, forwarded: &str| {
+        let headers = [
+            ("Content-Type", "application/x-www-form-urlencoded"),
+            ("X-Forwarded-For", forwarded),
+            ("X-Forwarded-Proto", "https"),
+        ];
+        street
+            .send("POST", CLIENTE, "/admin/sign-in", &headers, "name=ana&password=wrong")
+            .await
+            .status
+    };
+    // Whoever is not trusted says nothing of themselves: the sixth attempt waits, whatever they claim.
+    let street = street().await;
+    for number in 1..=6 {
+        let status = attempt(&street, &format!("198.51.100.{number}")).await;
+        assert_eq!(status, if number < 6 { 403 } else { 429 });
+    }
+    let toml = street.rowhouse_toml();
+    street.write_rowhouse_toml(&toml.replace(
+        "[server]\n",
+        "[server]\ntrusted_proxies = [\"127.0.0.0/8\", \"192.0.2.1\"]\n",
+    ));
+    let street = street.restarted().await;
+    for number in 1..=6 {
+        assert_eq!(attempt(&street, &format!("198.51.100.{number}")).await, 403);
+    }
+    // The last that is no proxy counts, and not what a client has put in front of it.
+    for number in 1..=6 {
+        let status = attempt(&street, &format!("203.0.113.{number}, 198.51.100.9, 192.0.2.1")).await;
+        assert_eq!(status, if number < 6 { 403 } else { 429 });
+    }
+    let headers = [
+        ("Content-Type", "application/x-www-form-urlencoded"),
+        ("X-Forwarded-For", "198.51.100.20"),
+        ("X-Forwarded-Proto", "https"),
+    ];
+    let reply = street
+        .send(
+            "POST",
+            CLIENTE,
+            "/admin/sign-in",
+            &headers,
+            "name=ana&password=correct+horse",
+        )
+        .await;
+    let set = reply.header("set-cookie").unwrap();
+    assert!(
+        set.starts_with("__Host-rowhouse=") && set.ends_with("; Secure"),
+        "{set}"
+    );
+}

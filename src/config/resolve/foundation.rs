@@ -94,6 +94,7 @@ fn resolve_server(
         listen,
         operator_listen,
         public_ports,
+        trusted_proxies,
         jwt_secret_env,
         jwt_secret_file,
         jwt_secret,
@@ -105,6 +106,7 @@ fn resolve_server(
         listen: listeners.add("listen of [server]", listen, LISTEN, report),
         operator_listen: listeners.add("operator_listen of [server]", operator_listen, OPERATOR_LISTEN, report),
         public_ports: public_ports.values(report),
+        trusted_proxies: trusted_proxies.values(report),
         jwt_secret: WrittenSecret {
             jwt_secret_env,
             jwt_secret_file,

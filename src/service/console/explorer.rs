@@ -171,7 +171,7 @@ impl Service {
         let relations = room.navigation(visit.tenant);
         let page = AllOfApi {
             frame: visit.frame(&relations, Part::Api, ""),
-            base: format!("{}://{}/api", visit.asking.scheme, host(visit.head())),
+            base: format!("{}://{}/api", visit.client.scheme, host(visit.head())),
             operations,
             problem: (!reply.is_good()).then(|| reply.said().text()),
         };
@@ -243,7 +243,7 @@ fn page(visit: &Visit<'_>, room: &Room, relation: &Relation, attempt: Try<'_>) -
     methods.extend(relation.updatable.then_some("PATCH"));
     methods.extend((relation.insertable && !relation.primary_key.is_empty()).then_some("PUT"));
     methods.extend(relation.deletable.then_some("DELETE"));
-    let url = format!("{}://{}/api", visit.asking.scheme, host(visit.head()));
+    let url = format!("{}://{}/api", visit.client.scheme, host(visit.head()));
     let page = ApiPage {
         frame: visit.frame(&relations, Part::Api, &relation.name),
         name: &relation.name,

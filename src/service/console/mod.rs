@@ -13,6 +13,7 @@ mod row;
 mod street;
 
 use std::borrow::Cow;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -23,6 +24,7 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
+use ipnet::IpNet;
 
 use crate::catalog;
 use crate::catalog::{Catalog, Relation};
@@ -62,6 +64,8 @@ const MOST_BYTES: usize = 8 << 20;
 const SIGN_IN_BYTES: usize = 16 << 10;
 
 pub(super) const FORM_KEY: HeaderName = HeaderName::from_static("x-rowhouse-form");
+const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 const FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
 const PREFER: HeaderName = HeaderName::from_static("prefer");
@@ -72,9 +76,58 @@ pub(super) struct Visit<'a> {
     tenant: &'a Arc<Tenant>,
     asking: Asking<'a>,
     words: &'static Words,
+    /// Whose request it is, and how it came, as a trusted proxy says.
+    client: Client,
     /// Who is signed in.
     session: Option<Arc<Session>>,
     key: String,
+}
+
+/// Where a request comes from.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+struct Client {
+    address: IpAddr,
+    scheme: &'static str,
+}
+
+impl Client {
+    /// The client of a request: the other end of its socket, or if that is a trusted proxy, whoever that says. Of the
+    /// addresses in `X-Forwarded-For` the last counts that is no such proxy itself: what stands before it, anybody may have
+    /// written.
+    fn of(asking: Asking<'_>, trusted: &[IpNet]) -> Self {
+        let mut client = Self {
+            address: asking.peer,
+            scheme: asking.scheme,
+        };
+        let trusts = |address: &IpAddr| {
+            let address = address.to_canonical();
+            trusted.iter().any(|network| network.contains(&address))
+        };
+        if !trusts(&client.address) {
+            return client;
+        }
+        let headers = &asking.head.headers;
+        let listed: Vec<&str> = texts(headers, &FORWARDED_FOR)
+            .flat_map(|value| value.split(','))
+            .collect();
+        for address in listed.iter().rev() {
+            // What is no address was written by nobody who is trusted.
+            let Ok(address) = address.trim().parse() else { break };
+            client.address = address;
+            if !trusts(&address) {
+                break;
+            }
+        }
+        let scheme = texts(headers, &FORWARDED_PROTO)
+            .flat_map(|value| value.split(','))
+            .last();
+        match scheme.map(str::trim) {
+            Some("https") => client.scheme = "https",
+            Some("http") => client.scheme = "http",
+            _ => {}
+        }
+        client
+    }
 }
 
 /// What a page of the console has to know of the tenant.
@@ -181,7 +234,7 @@ impl Visit<'_> {
     }
 
     fn cookie(&self) -> Cookie {
-        Cookie::new(self.asking.scheme == "https")
+        Cookie::new(self.client.scheme == "https")
     }
 
     /// What the browser calls itself.
@@ -279,7 +332,7 @@ impl Service {
         asking: Asking<'_>,
         body: Incoming,
     ) -> Response<Body> {
-        let mut visit = Visit::new(tenant, asking);
+        let mut visit = Visit::new(tenant, asking, &self.trusted_proxies);
         match self.visit(&mut visit, path, body).await {
             Ok(response) => response,
             Err(error) => failure(&visit, &error),
@@ -294,7 +347,7 @@ impl Service {
         name: &str,
         asking: Asking<'_>,
     ) -> Option<Response<Body>> {
-        let mut visit = Visit::new(tenant, asking);
+        let mut visit = Visit::new(tenant, asking, &self.trusted_proxies);
         let page = async {
             serving(tenant)?;
             let structure = tenant.structure(0, &self.pools, &self.catalogs).await?;
@@ -470,7 +523,7 @@ impl Service {
         }
         let sent = self.form(body, SIGN_IN_BYTES).await?;
         let (next, name) = (sent.get("next"), sent.get("name"));
-        let (id, peer) = (&visit.tenant.config().id, visit.asking.peer);
+        let (id, peer) = (&visit.tenant.config().id, visit.client.address);
         let throttle = &self.users.throttle;
         if let Err(wait) = throttle.begin(id, name, peer) {
             let seconds = wait.as_secs_f64().ceil().to_string();
@@ -553,7 +606,7 @@ impl Service {
         if new != sent.get("again") {
             return self.account(visit, session, Some(words.passwords_differ)).await;
         }
-        let (id, peer) = (&visit.tenant.config().id, visit.asking.peer);
+        let (id, peer) = (&visit.tenant.config().id, visit.client.address);
         let (name, throttle) = (&session.user.name, &self.users.throttle);
         if let Err(wait) = throttle.begin(id, name, peer) {
             let seconds = wait.as_secs_f64().ceil().to_string();
@@ -698,12 +751,13 @@ impl Service {
 }
 
 impl<'a> Visit<'a> {
-    pub(super) fn new(tenant: &'a Arc<Tenant>, asking: Asking<'a>) -> Self {
+    fn new(tenant: &'a Arc<Tenant>, asking: Asking<'a>, trusted: &[IpNet]) -> Self {
         let language = texts(&asking.head.headers, &ACCEPT_LANGUAGE).next().unwrap_or_default();
         Self {
             tenant,
             asking,
             words: words::of(language),
+            client: Client::of(asking, trusted),
             session: None,
             key: String::new(),
         }
