@@ -556,9 +556,14 @@ async fn change_users(aside: &Aside, tenant: &config::Tenant, command: UserComma
     Ok(())
 }
 
+/// The tenants there are, the first few by name.
 fn ids(config: &Config) -> String {
-    let ids: Vec<_> = config.tenants.keys().map(ToString::to_string).collect();
-    ids.join(", ")
+    const NAMED: usize = 10;
+    let named: Vec<_> = config.tenants.keys().take(NAMED).map(ToString::to_string).collect();
+    match config.tenants.len().saturating_sub(NAMED) {
+        0 => named.join(", "),
+        more => format!("{} and {more} more", named.join(", ")),
+    }
 }
 
 fn load(dir: &Path) -> Result<Config, config::Errors> {

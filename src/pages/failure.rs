@@ -3,6 +3,7 @@
 use askama::Template;
 
 use crate::pages::finish;
+use crate::pages::words::{Words, fill};
 
 /// A failure, for a person: what happened, what can be done, and the number to quote when asking for help.
 ///
@@ -10,6 +11,8 @@ use crate::pages::finish;
 #[derive(Debug, Template)]
 #[template(path = "failure.html")]
 pub struct Failure<'a> {
+    /// The words of the reader's language.
+    pub words: &'static Words,
     /// The HTTP status.
     pub status: u16,
     /// A few words: `Not found`.
@@ -27,6 +30,10 @@ pub struct Failure<'a> {
 }
 
 impl Failure<'_> {
+    fn start_word(&self) -> String {
+        fill(self.words.start_page, &[self.tenant.unwrap_or_default()])
+    }
+
     /// The page as HTML.
     #[must_use]
     pub fn render(&self) -> String {
@@ -37,10 +44,12 @@ impl Failure<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::pages::words::ENGLISH;
 
     #[test]
     fn without_a_tenant_nothing_of_the_request_is_shown() {
         let failure = |host| Failure {
+            words: &ENGLISH,
             status: 404,
             title: "Not found",
             message: "No such host.",
@@ -56,6 +65,7 @@ mod tests {
     #[test]
     fn with_a_tenant_the_way_back_is_shown() {
         let page = Failure {
+            words: &ENGLISH,
             status: 404,
             title: "Not found",
             message: "There is no table <mylist> here.",

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use askama::Template;
 
 use crate::pages::cell::Cell;
+use crate::pages::words::{Words, fill};
 use crate::pages::{Relation, Scope, finish};
 use crate::percent::encode;
 
@@ -15,6 +16,8 @@ use crate::percent::encode;
 #[derive(Debug, Template)]
 #[template(path = "list.html")]
 pub struct List<'a> {
+    /// The words of the reader's language.
+    pub words: &'static Words,
     /// The tenant's id, which is also the name at the head of the page.
     pub tenant: &'a str,
     /// The host the browser asked, as it is to be shown.
@@ -116,6 +119,42 @@ impl List<'_> {
         self.columns.len() > 8
     }
 
+    fn start_word(&self) -> String {
+        fill(self.words.start_page, &[self.tenant])
+    }
+
+    fn own_word(&self) -> String {
+        fill(self.words.own_about, &[self.tenant])
+    }
+
+    fn title_word(&self) -> String {
+        fill(self.words.title_page, &[&self.page.to_string()])
+    }
+
+    fn page_word(&self) -> String {
+        fill(self.words.page_number, &[&self.page.to_string()])
+    }
+
+    fn rows_word(&self) -> String {
+        fill(
+            self.words.rows_from_to,
+            &[&self.first_row().to_string(), &self.last_row().to_string()],
+        )
+    }
+
+    fn caption_word(&self) -> String {
+        let (first, last) = (self.first_row().to_string(), self.last_row().to_string());
+        fill(self.words.caption_rows, &[self.relation.name, &first, &last])
+    }
+
+    fn no_rows_word(&self) -> String {
+        fill(self.words.no_rows_on_page, &[&self.page.to_string()])
+    }
+
+    fn first_word(&self) -> String {
+        fill(self.words.first_row_here, &[self.relation.name])
+    }
+
     fn previous(&self) -> u64 {
         self.page.saturating_sub(1).max(1)
     }
@@ -195,6 +234,7 @@ const LEAD: &str = "lead";
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::pages::words::ENGLISH;
 
     const COLUMNS: [Column<'static>; 4] = [
         Column {
@@ -236,6 +276,7 @@ mod tests {
 
     fn list(rows: Vec<Vec<Option<String>>>) -> List<'static> {
         List {
+            words: &ENGLISH,
             tenant: "cliente",
             host: "cliente.todo.local",
             relation: RELATIONS[0],

@@ -244,6 +244,7 @@ mod tests {
             let row: Vec<Option<String>> = text[8..].iter().map(|value| Some(value.repeat(repeat))).collect();
             check_markup(
                 &List {
+                    words: &words::ENGLISH,
                     tenant: &text[11],
                     host: &text[12],
                     relation: relations[page as usize % 2],
@@ -259,6 +260,7 @@ mod tests {
             );
             check_markup(
                 &Street {
+                    words: &words::PORTUGUESE,
                     tenant: &text[0],
                     host: &text[1],
                     relations: &relations,
@@ -279,6 +281,7 @@ mod tests {
             );
             check_markup(
                 &Failure {
+                    words: &words::ENGLISH,
                     status: 404,
                     title: &text[0],
                     message: &text[1],

@@ -2,6 +2,7 @@
 
 use askama::Template;
 
+use crate::pages::words::{Words, fill};
 use crate::pages::{Relation, finish};
 use crate::percent::encode;
 
@@ -12,6 +13,8 @@ use crate::percent::encode;
 #[derive(Debug, Template)]
 #[template(path = "street.html")]
 pub struct Street<'a> {
+    /// The words of the reader's language.
+    pub words: &'static Words,
     /// The id of the operator's tenant: `adm`.
     pub tenant: &'a str,
     /// The host the browser asked, with its port if it named one: links to the tenants keep that port.
@@ -79,6 +82,35 @@ impl Street<'_> {
         finish(self, 4096 + self.tenants.len() * 512)
     }
 
+    fn start_word(&self) -> String {
+        fill(self.words.start_page, &[self.tenant])
+    }
+
+    fn title_word(&self) -> String {
+        fill(self.words.title_page, &[&self.page.to_string()])
+    }
+
+    fn page_word(&self) -> String {
+        fill(self.words.page_of, &[&self.page.to_string(), &self.pages().to_string()])
+    }
+
+    fn like_word(&self) -> String {
+        fill(self.words.tenants_like, &[self.query])
+    }
+
+    fn none_like_word(&self) -> String {
+        fill(self.words.no_tenant_like, &[self.query])
+    }
+
+    fn no_page_word(&self) -> String {
+        fill(self.words.no_tenants_on_page, &[&self.page.to_string()])
+    }
+
+    fn caption_word(&self) -> String {
+        let [first, last, total] = [self.first(), self.last(), self.total].map(|number| number.to_string());
+        fill(self.words.tenants_caption, &[&first, &last, &total])
+    }
+
     fn pages(&self) -> u64 {
         self.total.div_ceil(self.page_size.max(1)).max(1)
     }
@@ -138,9 +170,11 @@ impl Street<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::pages::words::ENGLISH;
 
     fn street() -> Street<'static> {
         Street {
+            words: &ENGLISH,
             tenant: "adm",
             host: "adm.localhost:8000",
             relations: &[],

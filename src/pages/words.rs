@@ -1,6 +1,8 @@
-//! Every word of the console, in English and Portuguese. A `{}` is filled in by [`fill`].
+//! Every word of the pages, in English and Portuguese. A `{}` is filled in by [`fill`].
 
-/// The words of the console in one language.
+use super::{Scope, State};
+
+/// The words of the pages in one language.
 #[derive(Debug)]
 #[expect(missing_docs, reason = "each says itself what it says")]
 pub struct Words {
@@ -33,6 +35,26 @@ impl std::ops::Deref for Words {
     }
 }
 
+impl Words {
+    /// Whose rows a relation holds, on a badge.
+    pub(crate) fn scope(&self, scope: &Scope) -> &'static str {
+        match scope {
+            Scope::Tenant => self.own_one,
+            Scope::Shared => self.shared_one,
+        }
+    }
+
+    /// Whether a tenant serves.
+    pub(crate) fn of_state(&self, state: &State) -> &'static str {
+        match state {
+            State::Live => self.live,
+            State::Onboarding => self.onboarding,
+            State::Failed => self.failed,
+            State::Draining => self.draining,
+        }
+    }
+}
+
 words! {
     // Of every page.
     skip: "Skip to the content" / "Saltar para o conteúdo";
@@ -55,6 +77,36 @@ words! {
     back: "Back" / "Voltar";
     request: "Request" / "Pedido";
     read_only: "read only" / "só leitura";
+
+    // The pages for readers.
+    start_page: "{}: start page" / "{}: página inicial";
+    tenants_link: "tenants" / "inquilinos";
+    pages_nav: "Pages" / "Páginas";
+    json_rows: "JSON" / "JSON";
+    of_this_page: "of this page" / "desta página";
+    rows_from_to: "Rows {}–{}" / "Linhas {}–{}";
+    caption_rows: "{}, rows {} to {}" / "{}, linhas {} a {}";
+    no_rows_on_page: "No rows on page {}." / "Não há linhas na página {}.";
+    first_row_here: "The first row that is written to {} shows up here." / "A primeira linha que for escrita em {} aparece aqui.";
+    back_to_first: "Back to the first page" / "Voltar à primeira página";
+    cut_here: "Cut here." / "Cortado aqui.";
+    whole_value: "The whole value as JSON" / "O valor inteiro em JSON";
+    page_number: "Page {}" / "Página {}";
+    title_page: ", page {}" / ", página {}";
+    own_table: "own table" / "tabela própria";
+    shared_table: "shared table" / "tabela partilhada";
+    to_start: "To the start page" / "Para a página inicial";
+    all_tenants: "Tenants" / "Inquilinos";
+    all_tenants_about: "Every tenant of this server: its hosts, its schema and whether it serves." / "Todos os inquilinos deste servidor: os anfitriões, o esquema e se estão ativos.";
+    tenants_like: "Tenants that match “{}”." / "Inquilinos que condizem com «{}».";
+    no_tenant_like: "No tenant matches “{}”." / "Nenhum inquilino condiz com «{}».";
+    in_all: "in all" / "ao todo";
+    find: "Find" / "Procurar";
+    no_tenants_on_page: "No tenants on page {}." / "Não há inquilinos na página {}.";
+    no_tenants_yet: "No tenants yet." / "Ainda não há inquilinos.";
+    file_makes_one: "A file in config/tenants/ makes one." / "Um ficheiro em config/tenants/ cria um.";
+    tenants_caption: "Tenants, {} to {} of {}" / "Inquilinos, {} a {} de {}";
+    see_status: "see the console" / "veja a consola";
 
     // Signing in.
     sign_in_to: "Sign in to {}" / "Entrar em {}";

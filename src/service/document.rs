@@ -11,7 +11,7 @@ use crate::catalog::{Function, Relation};
 use crate::config::OpenApi;
 use crate::error::Error;
 use crate::openapi::Description;
-use crate::pool::{End, Fold, Row, Step};
+use crate::pool::{Fold, Row, Step};
 use crate::query;
 use crate::query::MediaType;
 use crate::response;
@@ -115,17 +115,11 @@ impl Service {
             query::array(&functions),
             query::array(&arguments),
         ];
-        let job = Job {
-            statement: Step {
-                sql: &sql,
-                params: &lists.map(|list| Some(Cow::Owned(list))),
-            },
-            after: &[],
-            settings: &[],
-            runs_code: false,
-            writes: false,
-            end: End::Commit,
-        };
+        let params = lists.map(|list| Some(Cow::Owned(list)));
+        let job = Job::read(Step {
+            sql: &sql,
+            params: &params,
+        });
         let started = asked.timings.begin();
         let done = self
             .execute(asked.runner(), job, || Fold::new(Vec::new(), numbers))

@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use bytes::{Bytes, BytesMut};
-use http::header::{ACCEPT, AUTHORIZATION, HOST};
+use http::header::{ACCEPT, ACCEPT_LANGUAGE, AUTHORIZATION, HOST};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
 use http_body_util::BodyExt as _;
@@ -32,7 +32,9 @@ use crate::identity;
 use crate::identity::Claims;
 use crate::metrics::Metrics;
 use crate::pages;
-use crate::pool::{End, Pools, Step};
+use crate::pages::words;
+use crate::pages::words::Words;
+use crate::pool::{Pools, Step};
 use crate::query::plan::{Context, Delivery};
 use crate::query::{MediaType, Plan, Plans, Query, plan};
 use crate::response;
@@ -297,7 +299,7 @@ impl Service {
         let config = tenant.config();
         let name = match path {
             Path::Home if config.is_operator() => {
-                let html = views::street(&self.registry.tenants(), tenant, host, catalog, &page);
+                let html = views::street(words(head), &self.registry.tenants(), tenant, host, catalog, &page);
                 return Ok(response::html(StatusCode::OK, html));
             }
             Path::Home => config.home.as_deref().ok_or(router::Error::InvalidPath)?,
@@ -326,7 +328,7 @@ impl Service {
             timezone: None,
         };
         let rows = self.texts(runner, &query, &plan).await?;
-        let html = views::list(catalog, &plan, name, tenant, host, rows, &page);
+        let html = views::list(words(head), catalog, &plan, name, tenant, host, rows, &page);
         Ok(response::html(StatusCode::OK, html))
     }
 
@@ -353,16 +355,13 @@ impl Service {
 
     /// Runs `plan` and takes its rows as text.
     async fn texts(&self, runner: Runner<'_>, query: &Query, plan: &Plan) -> Result<Vec<Vec<Option<String>>>, Error> {
+        let params = plan.params(query, None);
         let job = Job {
-            statement: Step {
-                sql: &plan.statement,
-                params: &plan.params(query, None),
-            },
-            after: &[],
-            settings: &[],
             runs_code: plan.runs_code,
-            writes: false,
-            end: End::Commit,
+            ..Job::read(Step {
+                sql: &plan.statement,
+                params: &params,
+            })
         };
         let collector = || Box::new(Collector::new(plan, false, MAX_PAGE, Checks::default()));
         let (_, collector) = self.execute(runner, job, collector).await?;
@@ -430,6 +429,11 @@ fn prefers_html(head: &Parts) -> bool {
             .is_some_and(MediaType::is_html)
 }
 
+/// The words of the reader's language.
+fn words(head: &Parts) -> &'static Words {
+    words::of(texts(&head.headers, &ACCEPT_LANGUAGE).next().unwrap_or_default())
+}
+
 fn host(head: &Parts) -> &str {
     let authority = head.uri.authority().map(http::uri::Authority::as_str);
     authority
@@ -441,6 +445,7 @@ fn host(head: &Parts) -> &str {
 fn failure_page(tenant: &Tenant, asking: Asking<'_>, error: &Error) -> Response<Body> {
     let problem = asking.log(error);
     let page = pages::Failure {
+        words: words(asking.head),
         status: problem.status.as_u16(),
         title: problem.status.canonical_reason().unwrap_or("Error"),
         message: &problem.message,

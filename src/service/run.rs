@@ -50,6 +50,20 @@ pub(super) struct Job<'a> {
     pub(super) end: End,
 }
 
+impl<'a> Job<'a> {
+    /// A statement that only reads, and runs no code of the tenant's.
+    pub(super) fn read(statement: Step<'a>) -> Self {
+        Self {
+            statement,
+            after: &[],
+            settings: &[],
+            runs_code: false,
+            writes: false,
+            end: End::Commit,
+        }
+    }
+}
+
 /// A plan, and what it runs with.
 #[derive(Clone, Copy)]
 pub(super) struct Work<'a> {

@@ -123,17 +123,6 @@ impl Operator {
                 Self::Null,
                 Self::NotNull,
             ],
-            Kind::Number | Kind::Date | Kind::Timestamp => &[
-                Self::Is,
-                Self::IsNot,
-                Self::More,
-                Self::AtLeast,
-                Self::Less,
-                Self::AtMost,
-                Self::OneOf,
-                Self::Null,
-                Self::NotNull,
-            ],
             Kind::Other if &*column.base_type == "tsvector" => &[Self::Words, Self::Null, Self::NotNull],
             Kind::Other if column.base_type.ends_with("range") => &[
                 Self::Has,
@@ -143,7 +132,7 @@ impl Operator {
                 Self::Null,
                 Self::NotNull,
             ],
-            Kind::Other => &[
+            Kind::Number | Kind::Date | Kind::Timestamp | Kind::Other => &[
                 Self::Is,
                 Self::IsNot,
                 Self::More,

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use crate::catalog::{Catalog, Relation, Scope};
 use crate::pages;
+use crate::pages::words::Words;
 use crate::pages::{Kind, List, Street, TenantLine};
 use crate::percent::decode_query;
 use crate::query::{Plan, Query};
@@ -64,7 +65,9 @@ pub fn list_query(relation: &Relation, page: &PageQuery) -> Query {
 
 /// The page of a relation's rows.
 #[must_use]
+#[expect(clippy::too_many_arguments, reason = "all that a page shows comes together here")]
 pub fn list(
+    words: &'static Words,
     catalog: &Catalog,
     plan: &Plan,
     name: &str,
@@ -88,6 +91,7 @@ pub fn list(
     let has_next = rows.len() > PAGE_SIZE as usize;
     rows.truncate(PAGE_SIZE as usize);
     List {
+        words,
         tenant: tenant.config().id.as_str(),
         host,
         relation: pages::Relation {
@@ -107,7 +111,14 @@ pub fn list(
 
 /// The operator's page of all tenants, those in trouble first.
 #[must_use]
-pub fn street(tenants: &[Arc<Tenant>], operator: &Tenant, host: &str, catalog: &Catalog, page: &PageQuery) -> String {
+pub fn street(
+    words: &'static Words,
+    tenants: &[Arc<Tenant>],
+    operator: &Tenant,
+    host: &str,
+    catalog: &Catalog,
+    page: &PageQuery,
+) -> String {
     let matches = |tenant: &&Arc<Tenant>| {
         let config = tenant.config();
         page.search.is_empty()
@@ -130,7 +141,7 @@ pub fn street(tenants: &[Arc<Tenant>], operator: &Tenant, host: &str, catalog: &
         let (state, reason) = match &**state {
             State::Live => (pages::State::Live, None),
             State::Onboarding => (pages::State::Onboarding, None),
-            State::Failed { .. } => (pages::State::Failed, Some("see /status on the operator's address")),
+            State::Failed { .. } => (pages::State::Failed, Some(words.see_status)),
             State::Draining => (pages::State::Draining, None),
         };
         TenantLine {
@@ -143,6 +154,7 @@ pub fn street(tenants: &[Arc<Tenant>], operator: &Tenant, host: &str, catalog: &
         }
     });
     Street {
+        words,
         tenant: operator.config().id.as_str(),
         host,
         relations: &navigation(catalog, operator),

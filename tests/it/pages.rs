@@ -210,3 +210,17 @@ async fn a_browser_is_shown_a_page_whatever_it_asks_for() {
     let posted = street.send("POST", CLIENTE, &style, &[], "").await;
     assert_eq!((posted.status, posted.header("allow")), (405, Some("GET, HEAD")));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pages_speak_portuguese_to_who_likes_that_better() {
+    let street = Street::example().await;
+    let portuguese = [("Accept", "text/html"), ("Accept-Language", "pt-PT,pt;q=0.9,en;q=0.8")];
+    for (host, path, says) in [
+        (CLIENTE, "/", "Ainda não há linhas."),
+        (ADM, "/", "Inquilinos"),
+        (CLIENTE, "/nothing", "Para a página inicial"),
+    ] {
+        let page = street.send("GET", host, path, &portuguese, "").await;
+        assert!(page.body.contains("<html lang=\"pt\">") && page.body.contains(says), "{path}: {page:?}");
+    }
+}

@@ -85,14 +85,6 @@ impl Frame<'_> {
         self.relations.len() > 12
     }
 
-    /// The word of a scope on a badge.
-    fn scope_word(&self, scope: &Scope) -> &'static str {
-        match scope {
-            Scope::Tenant => self.words.own_one,
-            Scope::Shared => self.words.shared_one,
-        }
-    }
-
     fn scope_about(&self, scope: &Scope) -> String {
         match scope {
             Scope::Tenant => fill(self.words.own_about, &[self.tenant]),

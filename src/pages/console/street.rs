@@ -127,10 +127,6 @@ impl Live<'_> {
         self.render().unwrap_or_default()
     }
 
-    fn state_word(&self, state: &State) -> &'static str {
-        state_word(self.words, *state)
-    }
-
     fn pending_word(&self, pending: &u64) -> String {
         fill(self.words.pending, &[&pending.to_string()])
     }
@@ -140,16 +136,6 @@ impl Live<'_> {
             self.words.page_of,
             &[&self.page.0.to_string(), &self.page.1.to_string()],
         )
-    }
-}
-
-/// The word of a state in the reader's language.
-fn state_word(words: &Words, state: State) -> &'static str {
-    match state {
-        State::Live => words.live,
-        State::Onboarding => words.onboarding,
-        State::Failed => words.failed,
-        State::Draining => words.draining,
     }
 }
 
@@ -247,10 +233,6 @@ impl TenantPage<'_> {
 }
 
 impl TenantLive {
-    fn state_word(&self) -> &'static str {
-        state_word(self.words, self.state)
-    }
-
     /// That part as HTML.
     #[must_use]
     pub fn render_part(&self) -> String {

@@ -17,9 +17,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::{
-    ACCEPT, ACCEPT_LANGUAGE, CONTENT_TYPE, COOKIE, HOST, LOCATION, ORIGIN, RETRY_AFTER, SET_COOKIE, USER_AGENT,
-};
+use http::header::{ACCEPT, CONTENT_TYPE, COOKIE, HOST, LOCATION, ORIGIN, RETRY_AFTER, SET_COOKIE, USER_AGENT};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::BodyExt as _;
@@ -34,10 +32,9 @@ use crate::identity::Claims;
 use crate::migrate;
 use crate::pages;
 use crate::pages::console::{Account, ConsoleFailure, Frame, OpenSession, Part, SignIn};
-use crate::pages::words;
 use crate::pages::words::{Words, fill};
 use crate::percent::{decode_segment, encode};
-use crate::pool::{End, Fold, Row, Step};
+use crate::pool::{Fold, Row, Step};
 use crate::query;
 use crate::response;
 use crate::response::Problem;
@@ -52,7 +49,7 @@ use crate::views::form::{Said, Sent};
 use super::api::{Inside, Sender, Target};
 use super::asked::texts;
 use super::run::{Job, Runner};
-use super::{Asking, Caller, Service, host, serving};
+use super::{Asking, Caller, Service, host, serving, words};
 
 /// How long a browser keeps the cookie: a session is over after that whatever it does.
 const COOKIE_SECONDS: u64 = 7 * 24 * 60 * 60;
@@ -667,17 +664,11 @@ impl Service {
         let names: Vec<&str> = relations.iter().map(|relation| &*relation.name).collect();
         let sql: Arc<str> = catalog::RIGHTS_SQL.into();
         let lists = [query::array(&schemas), query::array(&names)];
-        let job = Job {
-            statement: Step {
-                sql: &sql,
-                params: &lists.map(|list| Some(Cow::Owned(list))),
-            },
-            after: &[],
-            settings: &[],
-            runs_code: false,
-            writes: false,
-            end: End::Commit,
-        };
+        let params = lists.map(|list| Some(Cow::Owned(list)));
+        let job = Job::read(Step {
+            sql: &sql,
+            params: &params,
+        });
         let runner = Runner {
             tenant: visit.tenant,
             structure,
@@ -752,11 +743,10 @@ impl Service {
 
 impl<'a> Visit<'a> {
     fn new(tenant: &'a Arc<Tenant>, asking: Asking<'a>, trusted: &[IpNet]) -> Self {
-        let language = texts(&asking.head.headers, &ACCEPT_LANGUAGE).next().unwrap_or_default();
         Self {
             tenant,
             asking,
-            words: words::of(language),
+            words: words(asking.head),
             client: Client::of(asking, trusted),
             session: None,
             key: String::new(),

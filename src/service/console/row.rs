@@ -156,17 +156,7 @@ impl Service {
         row: Option<String>,
         body: Vec<u8>,
     ) -> Result<Reply, Error> {
-        let mut query = String::from("?select=");
-        let names = label_columns(relation);
-        encode(
-            if names.is_empty() {
-                "*".to_owned()
-            } else {
-                names.join(",")
-            }
-            .as_str(),
-            &mut query,
-        );
+        let mut query = format!("?{}", select_label(relation));
         add_conditions(row.as_slice(), &mut query);
         let ask = Ask {
             method: if row.is_some() { Method::PATCH } else { Method::POST },
@@ -201,8 +191,7 @@ impl Service {
             let (Some(target), false) = (room.catalog().relation(pick.target), field.value.is_empty()) else {
                 continue;
             };
-            let mut query = String::from("?limit=1&select=");
-            encode(&label_columns(target).join(","), &mut query);
+            let mut query = format!("?limit=1&{}", select_label(target));
             let condition = format!("{}.eq.{}", quoted(pick.column), views::grid::text(&field.value));
             add_conditions(&[condition], &mut query);
             let reply = self.reply(visit, Ask::get(&target.name, &query)).await?;
@@ -233,17 +222,7 @@ impl Service {
             let (Some(values), true) = (values, rights.select) else {
                 continue;
             };
-            let mut query = format!("?limit={}&select=", RELATED + 1);
-            let names = label_columns(target);
-            encode(
-                if names.is_empty() {
-                    "*".to_owned()
-                } else {
-                    names.join(",")
-                }
-                .as_str(),
-                &mut query,
-            );
+            let mut query = format!("?limit={}&{}", RELATED + 1, select_label(target));
             let conditions: Vec<String> = values
                 .iter()
                 .map(|(column, value)| format!("{}.eq.{}", quoted(column), views::grid::text(value)))
@@ -399,8 +378,7 @@ impl Service {
         if !(if sets { rights.update } else { rights.delete }) && problem.is_none() {
             problem = Some(words.read_only.to_owned());
         }
-        let mut query = format!("?limit={NAMED}&select=");
-        encode(&label_columns(relation).join(","), &mut query);
+        let mut query = format!("?limit={NAMED}&{}", select_label(relation));
         add_conditions(&any, &mut query);
         let named = self.reply(visit, Ask::get(name, &query)).await?.rows();
         let labels: Vec<String> = named.iter().map(|row| label(relation, row)).collect();
@@ -488,6 +466,19 @@ impl Question<'_> {
         };
         response::console(status, page.render())
     }
+}
+
+/// `select=` of what a row is known by; of all columns where it is known by none.
+fn select_label(relation: &Relation) -> String {
+    let names = label_columns(relation);
+    let mut select = String::from("select=");
+    let names = if names.is_empty() {
+        "*".to_owned()
+    } else {
+        names.join(",")
+    };
+    encode(&names, &mut select);
+    select
 }
 
 /// The query string of these conditions alone.
