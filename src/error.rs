@@ -25,6 +25,9 @@ pub enum Error {
     /// The tenant is being brought up.
     #[error("the tenant is being brought up")]
     Onboarding,
+    /// The operator has taken the tenant out of service.
+    #[error("the operator has taken this tenant out of service; try again later")]
+    Drained,
     /// The tenant could not be brought up.
     #[error("the tenant is out of order")]
     TenantFailed,
@@ -147,7 +150,7 @@ impl Error {
             Self::TenantFailed
             | Self::Catalog(_)
             | Self::Privileges
-            | Self::Users(users::Error::Database(_) | users::Error::Hash)
+            | Self::Users(users::Error::Database(_) | users::Error::Hash | users::Error::Slow)
             | Self::Outdated
             | Self::Encode(_)
             | Self::ResponseHeaders

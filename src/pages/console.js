@@ -20,9 +20,27 @@ for (const line of all(".filter")) {
     const chosen = operator.value;
     operator.replaceChildren(...words.filter((word) => !fitting || fitting.includes(word.value)));
     if ([...operator.options].some((word) => word.value === chosen)) operator.value = chosen;
+    bare();
   };
+  // Some compare with nothing.
+  const value = line.querySelector("input");
+  const bare = () => { value.hidden = ["yes", "no", "null", "notnull"].includes(operator.value); };
   column.addEventListener("change", fit);
+  operator.addEventListener("change", bare);
   fit();
+}
+
+// An address says no more than it has to.
+for (const form of all("form.filters")) {
+  form.addEventListener("submit", () => {
+    for (const line of all(".filter", form)) {
+      if (line.querySelector("select").value === "") all("select, input", line).forEach((part) => { part.disabled = true; });
+    }
+    const shown = all("[name=show]", form);
+    if (shown.every((box) => box.checked)) shown.forEach((box) => { box.disabled = true; });
+    const word = form.elements.q;
+    if (word.value.trim() === "") word.disabled = true;
+  });
 }
 
 // Long lists of tables.
@@ -128,7 +146,7 @@ for (const form of all("[data-import]")) {
   const [bar, said] = [progress.querySelector("progress"), progress.querySelector("span")];
   const preview = document.querySelector("[data-preview]");
   form.querySelector("[data-file]").hidden = false;
-  const changed = () => { if (go) go.hidden = true; preview.replaceChildren(); };
+  const changed = () => { go.hidden = true; preview.replaceChildren(); };
   file.addEventListener("change", () => {
     if (file.files[0]) format.value = /json$/i.test(file.files[0].name) ? "json" : "csv";
     changed();
@@ -149,22 +167,24 @@ for (const form of all("[data-import]")) {
     request.send(body);
   });
   form.addEventListener("submit", async (event) => {
-    const body = file.files[0] || text.value;
-    const run = event.submitter?.value === "run";
-    if (!file.files[0] && !run) return; // a text goes its usual way
-    if (!file.files[0] && run) return;
+    if (!file.files[0]) return; // a text goes its usual way
     event.preventDefault();
     progress.hidden = false;
     try {
-      const answer = await send(run, body);
+      const answer = await send(event.submitter?.value === "run", file.files[0]);
       const to = answer.getResponseHeader("x-rowhouse-next");
       if (to) { location.assign(to); return; }
+      if (answer.status !== 200) throw new Error(answer.status);
       preview.innerHTML = answer.responseText; // our own page's part: values in it are escaped where it is made
       const good = preview.querySelector("[data-good]");
-      if (go) {
-        go.hidden = !good;
-        if (good) go.textContent = form.dataset.run.replace("{}", good.dataset.good);
-      }
+      go.hidden = !good;
+      if (good) go.textContent = form.dataset.run.replace("{}", good.dataset.good);
+    } catch (error) {
+      const problem = document.createElement("p");
+      problem.className = "problem";
+      problem.setAttribute("role", "alert");
+      problem.textContent = form.dataset.failed + " " + (error.message || "");
+      preview.replaceChildren(problem);
     } finally {
       progress.hidden = true;
     }
@@ -174,10 +194,19 @@ for (const form of all("[data-import]")) {
 // Numbers that are live: a part of the page is fetched again every few seconds.
 for (const part of all("[data-live]")) {
   const again = async () => {
-    if (!document.hidden && !part.contains(document.activeElement)) {
+    // Nobody loses what they are about to press, nor what they have marked to copy.
+    const at = document.activeElement;
+    const busy = (part.contains(at) && at.matches("a, button, input, select")) || !getSelection().isCollapsed;
+    if (!document.hidden && !busy) {
       try {
         const answer = await fetch(part.dataset.live, { headers: { "x-rowhouse-part": "1" } });
-        if (answer.ok) part.innerHTML = await answer.text();
+        if (answer.ok && !answer.redirected) {
+          const scrolled = all(".wrap", part).map((frame) => [frame.scrollLeft, frame.scrollTop]);
+          part.innerHTML = await answer.text();
+          all(".wrap", part).forEach((frame, at) => { if (scrolled[at]) [frame.scrollLeft, frame.scrollTop] = scrolled[at]; });
+        } else if (answer.status === 401) {
+          location.reload(); // the session has ended
+        }
       } catch { /* the edge is away: the numbers stay as they are */ }
     }
     setTimeout(again, 2000);

@@ -58,25 +58,24 @@ impl Words {
 words! {
     // Of every page.
     skip: "Skip to the content" / "Saltar para o conteúdo";
-    console: "Console" / "Consola";
+    console: "Console" / "Console";
     street: "Street" / "Rua";
     data: "Data" / "Dados";
     api: "API" / "API";
     tables: "Tables" / "Tabelas";
     own: "own" / "próprias";
-    shared: "shared" / "partilhadas";
+    shared: "shared" / "compartilhadas";
     own_one: "own" / "própria";
-    shared_one: "shared" / "partilhada";
+    shared_one: "shared" / "compartilhada";
     own_about: "Only {} sees these rows." / "Só {} vê estas linhas.";
     shared_about: "Every tenant sees these same rows." / "Todos os inquilinos veem estas mesmas linhas.";
     account: "Account" / "Conta";
-    site: "Site" / "Site";
     sign_in: "Sign in" / "Entrar";
     sign_out: "Sign out" / "Sair";
     cancel: "Cancel" / "Cancelar";
     back: "Back" / "Voltar";
     request: "Request" / "Pedido";
-    read_only: "read only" / "só leitura";
+    read_only: "read only" / "somente leitura";
 
     // The pages for readers.
     start_page: "{}: start page" / "{}: página inicial";
@@ -94,33 +93,37 @@ words! {
     page_number: "Page {}" / "Página {}";
     title_page: ", page {}" / ", página {}";
     own_table: "own table" / "tabela própria";
-    shared_table: "shared table" / "tabela partilhada";
+    shared_table: "shared table" / "tabela compartilhada";
     to_start: "To the start page" / "Para a página inicial";
     all_tenants: "Tenants" / "Inquilinos";
-    all_tenants_about: "Every tenant of this server: its hosts, its schema and whether it serves." / "Todos os inquilinos deste servidor: os anfitriões, o esquema e se estão ativos.";
+    all_tenants_about: "Every tenant of this server: its hosts, its schema and whether it serves." / "Todos os inquilinos deste servidor: os hosts, o esquema e se estão ativos.";
     tenants_like: "Tenants that match “{}”." / "Inquilinos que condizem com «{}».";
     no_tenant_like: "No tenant matches “{}”." / "Nenhum inquilino condiz com «{}».";
     in_all: "in all" / "ao todo";
     find: "Find" / "Procurar";
     no_tenants_on_page: "No tenants on page {}." / "Não há inquilinos na página {}.";
     no_tenants_yet: "No tenants yet." / "Ainda não há inquilinos.";
-    file_makes_one: "A file in config/tenants/ makes one." / "Um ficheiro em config/tenants/ cria um.";
+    file_makes_one: "A file in config/tenants/ makes one." / "Um arquivo em config/tenants/ cria um.";
     tenants_caption: "Tenants, {} to {} of {}" / "Inquilinos, {} a {} de {}";
-    see_status: "see the console" / "veja a consola";
+    see_status: "see the console" / "veja a console";
 
     // Signing in.
     sign_in_to: "Sign in to {}" / "Entrar em {}";
     user_name: "Name" / "Nome";
-    password: "Password" / "Palavra-passe";
-    wrong_password: "There is no such user with this password." / "Não há utilizador com esta palavra-passe.";
+    password: "Password" / "Senha";
+    wrong_password: "There is no such user with this password." / "Não há usuário com esta senha.";
     wait: "Too many attempts. Try again in {} s." / "Demasiadas tentativas. Tente de novo dentro de {} s.";
-    no_users: "Nobody can sign in here yet. The operator adds the first user on the command line:" / "Ainda ninguém pode entrar aqui. O operador acrescenta o primeiro utilizador na linha de comandos:";
-    signed_out: "You are signed out." / "Saiu.";
+    no_users: "Nobody can sign in here yet. The operator adds the first user on the command line:" / "Ainda ninguém pode entrar aqui. O operador acrescenta o primeiro usuário na linha de comandos:";
+    replay: "You are signed in again" / "Você entrou de novo";
+    replay_about: "What you had written is still here. Send it now?" / "O que você tinha escrito ainda está aqui. Enviar agora?";
+    replay_send: "Send it" / "Enviar";
+    ended: "The session has ended. Sign in, and what you have written is sent." / "A sessão terminou. Entre, e o que você escreveu será enviado.";
+    signed_out: "You are signed out." / "Você saiu.";
     other_site: "This form came from another site, or is too old. Load the page again and repeat it." / "Este formulário veio de outro site ou é demasiado antigo. Recarregue a página e repita.";
-    is_down: "The database cannot be reached, so nobody can sign in. Try again soon." / "Não se chega à base de dados, por isso ninguém pode entrar. Tente de novo em breve.";
+    is_down: "The database cannot be reached, so nobody can sign in. Try again soon." / "Não se chega ao banco de dados, por isso ninguém pode entrar. Tente de novo em breve.";
 
     // The account.
-    signed_in_as: "Signed in as {}, acting as the role {}." / "Entrou como {}, com o papel {}.";
+    signed_in_as: "Signed in as {}, acting as the role {}." / "Você entrou como {}, com o papel {}.";
     sessions: "Sessions" / "Sessões";
     this_session: "this one" / "esta";
     started: "began" / "começou";
@@ -128,20 +131,20 @@ words! {
     browser: "browser" / "navegador";
     sign_out_everywhere: "Sign out everywhere" / "Sair em todo o lado";
     sign_out_everywhere_about: "Ends every session of yours, this one as well." / "Termina todas as suas sessões, esta também.";
-    change_password: "Change the password" / "Mudar a palavra-passe";
-    old_password: "Password now" / "Palavra-passe atual";
-    new_password: "New password" / "Palavra-passe nova";
-    new_password_again: "New password, again" / "Palavra-passe nova, outra vez";
+    change_password: "Change the password" / "Mudar a senha";
+    old_password: "Current password" / "Senha atual";
+    new_password: "New password" / "Senha nova";
+    new_password_again: "New password, again" / "Senha nova, outra vez";
     password_rule: "At least {} characters." / "Pelo menos {} caracteres.";
-    passwords_differ: "The two new passwords differ." / "As duas palavras-passe novas são diferentes.";
-    old_password_wrong: "That is not the password now." / "Essa não é a palavra-passe atual.";
-    password_changed: "The password is changed; other sessions have ended." / "A palavra-passe foi mudada; as outras sessões terminaram.";
+    passwords_differ: "The two new passwords differ." / "As duas senhas novas são diferentes.";
+    old_password_wrong: "That is not the current password." / "Essa não é a senha atual.";
+    password_changed: "The password is changed; other sessions have ended." / "A senha foi mudada; as outras sessões terminaram.";
 
     // The overview.
     overview_of: "What {} can reach" / "O que {} alcança";
     overview_own: "Own tables" / "Tabelas próprias";
     overview_own_about: "Only this tenant sees their rows." / "Só este inquilino vê as suas linhas.";
-    overview_shared: "Shared tables" / "Tabelas partilhadas";
+    overview_shared: "Shared tables" / "Tabelas compartilhadas";
     overview_shared_about: "Every tenant sees the same rows." / "Todos os inquilinos veem as mesmas linhas.";
     no_tables: "No tables yet. A migration makes them." / "Ainda não há tabelas. Uma migração cria-as.";
     table: "table" / "tabela";
@@ -175,9 +178,8 @@ words! {
     first: "First" / "Início";
     pages: "Pages" / "Páginas";
     sort_by: "Sort by {}" / "Ordenar por {}";
-    ascending: "smallest first" / "menores primeiro";
-    descending: "largest first" / "maiores primeiro";
     select_row: "Select row {}" / "Escolher a linha {}";
+    selection: "selected" / "escolhida";
     select_all: "Select all rows of this page" / "Escolher todas as linhas desta página";
     with_selected: "With the selected rows:" / "Com as linhas escolhidas:";
     delete: "Delete" / "Apagar";
@@ -188,6 +190,7 @@ words! {
     yes: "yes" / "sim";
     no: "no" / "não";
     bytes: "{} bytes" / "{} bytes";
+    misfit: "The filter of {} does not fit, or lacks its value." / "O filtro de {} não serve, ou falta-lhe o valor.";
     as_api: "This list in the API" / "Esta lista na API";
 
     // Comparisons.
@@ -213,12 +216,12 @@ words! {
     // A row.
     new_row_of: "New row of {}" / "Nova linha de {}";
     row_of: "Row of {}" / "Linha de {}";
-    save: "Save" / "Guardar";
+    save: "Save" / "Salvar";
     create: "Create" / "Criar";
     duplicate: "Duplicate" / "Duplicar";
     required: "required" / "obrigatório";
     key: "key" / "chave";
-    generated: "made by the database" / "feito pela base de dados";
+    generated: "made by the database" / "feito pelo banco de dados";
     default_is: "left empty: {}" / "se vazio: {}";
     null_box: "NULL" / "NULL";
     leave_bytes: "{} bytes; left as they are unless you write others, in hexadecimal: \\x0a0b" / "{} bytes; ficam como estão a não ser que escreva outros, em hexadecimal: \\x0a0b";
@@ -232,12 +235,12 @@ words! {
     shows: "now: {}" / "agora: {}";
     no_json: "This is no JSON: {}" / "Isto não é JSON: {}";
     no_such_row: "There is no such row, or it is not yours to see." / "Não há tal linha, ou não lhe é visível.";
-    not_saved: "Nothing was saved." / "Nada foi guardado.";
-    nothing_changed: "Nothing was different, so nothing was saved." / "Nada era diferente, por isso nada foi guardado.";
+    not_saved: "Nothing was saved." / "Nada foi salvo.";
+    nothing_changed: "Nothing was different, so nothing was saved." / "Nada era diferente, por isso nada foi salvo.";
     related: "Related rows" / "Linhas relacionadas";
     related_of: "{} by {}" / "{} por {}";
     show_all_related: "Show them all" / "Mostrar todas";
-    saved: "Saved." / "Guardado.";
+    saved: "Saved." / "Salvo.";
     created: "Created." / "Criada.";
     deleted_one: "1 row is deleted." / "1 linha foi apagada.";
     deleted: "{} rows are deleted." / "{} linhas foram apagadas.";
@@ -248,33 +251,40 @@ words! {
     sure_delete: "Delete {} rows of {}?" / "Apagar {} linhas de {}?";
     sure_delete_one: "Delete this row of {}?" / "Apagar esta linha de {}?";
     sure_set: "Set {} of {} rows?" / "Mudar {} de {} linhas?";
+    sure_related: "What refers to it, and may go as well or be in the way:" / "O que se refere a ela e pode ir junto ou impedir:";
     sure_about: "This cannot be undone." / "Isto não se pode desfazer.";
     and_more: "… and {} more" / "… e mais {}";
 
     // Import.
     import_into: "Import into {}" / "Importar para {}";
-    import_about: "A CSV file whose first line names the columns, or a JSON array of objects. All rows are added in one transaction, or none." / "Um ficheiro CSV cuja primeira linha nomeia as colunas, ou uma lista JSON de objetos. Todas as linhas são acrescentadas numa só transação, ou nenhuma.";
-    import_file: "File" / "Ficheiro";
+    import_about: "A CSV file whose first line names the columns, or a JSON array of objects. All rows are added in one transaction, or none." / "Um arquivo CSV cuja primeira linha nomeia as colunas, ou uma lista JSON de objetos. Todas as linhas são acrescentadas numa só transação, ou nenhuma.";
+    import_file: "File" / "Arquivo";
     import_text: "… or the text itself" / "… ou o próprio texto";
     import_format: "Format" / "Formato";
     import_preview: "Preview" / "Pré-visualizar";
     import_run: "Import {} rows" / "Importar {} linhas";
     import_first: "The first rows" / "As primeiras linhas";
-    import_good: "{} rows. The database takes all of them; nothing is stored yet." / "{} linhas. A base de dados aceita todas; ainda nada foi guardado.";
-    import_bad: "The database would refuse this; nothing was stored." / "A base de dados recusaria isto; nada foi guardado.";
+    import_good: "{} rows. The database takes all of them; nothing is stored yet." / "{} linhas. O banco de dados aceita todas; ainda nada foi salvo.";
+    import_bad: "The database would refuse this; nothing was stored." / "O banco de dados recusaria isto; nada foi salvo.";
     import_unknown: "There is no column {}." / "Não há coluna {}.";
-    import_no_file: "Choose a file, or write rows." / "Escolha um ficheiro ou escreva linhas.";
+    import_no_file: "Choose a file, or write rows." / "Escolha um arquivo ou escreva linhas.";
     import_row: "The first row that does not fit is number {}." / "A primeira linha que não serve é a número {}.";
     import_too_many: "An import has at most {} rows." / "Uma importação tem no máximo {} linhas.";
     imported: "{} rows are imported." / "{} linhas foram importadas.";
+    imported_one: "1 row is imported." / "1 linha foi importada.";
+    closed_idle_one: "1 connection is closed." / "1 ligação foi fechada.";
+    import_failed: "The file was not taken:" / "O arquivo não foi aceite:";
+    import_twice: "The column {} stands twice." / "A coluna {} aparece duas vezes.";
+    import_empty: "There are no rows in it." / "Não há linhas nele.";
+    import_nulls: "In CSV an empty field is NULL where the column permits it, and so is NULL." / "Em CSV um campo vazio é NULL onde a coluna o permite, e NULL também.";
     sending: "Sending" / "A enviar";
-    working: "The database is at work …" / "A base de dados está a trabalhar …";
+    working: "The database is at work …" / "O banco de dados está a trabalhar …";
 
     // The street.
     tenants: "tenants" / "inquilinos";
     street_about: "Every tenant of this edge, those in trouble first." / "Todos os inquilinos deste servidor, primeiro os que têm problemas.";
     find_tenant: "Find a tenant" / "Procurar inquilino";
-    find_tenant_about: "id, host or state" / "id, anfitrião ou estado";
+    find_tenant_about: "id, host or state" / "id, host ou estado";
     found: "found" / "encontrados";
     no_tenant: "No tenant is like that." / "Nenhum inquilino é assim.";
     page_of: "Page {} of {}" / "Página {} de {}";
@@ -284,11 +294,11 @@ words! {
     onboarding: "onboarding" / "a chegar";
     failed: "failed" / "falhou";
     draining: "drained" / "fora de serviço";
-    hosts: "hosts" / "anfitriões";
+    hosts: "hosts" / "hosts";
     schema: "schema" / "esquema";
     cluster: "cluster" / "cluster";
     clusters: "Clusters" / "Clusters";
-    file: "file" / "ficheiro";
+    file: "file" / "arquivo";
     requests_s: "requests/s" / "pedidos/s";
     errors_s: "errors/s" / "erros/s";
     half: "p50" / "p50";
@@ -298,13 +308,13 @@ words! {
     waiting: "waiting" / "à espera";
     in_use: "in use" / "em uso";
     budget: "budget" / "orçamento";
-    shared_connections: "shared" / "partilhadas";
+    shared_connections: "shared" / "compartilhadas";
     trouble: "trouble" / "problema";
     none: "none" / "nenhum";
     catalog: "catalog" / "catálogo";
     migrations: "migrations" / "migrações";
     pending: "{} pending" / "{} por aplicar";
-    config_errors: "Files that are not used" / "Ficheiros que não são usados";
+    config_errors: "Files that are not used" / "Arquivos que não são usados";
     config_errors_about: "What was good before serves on." / "O que estava bem antes continua a servir.";
     last_hour: "The last hour" / "A última hora";
     from_hour: "-60 min" / "-60 min";
@@ -317,7 +327,7 @@ words! {
     chart_slots: "Connections" / "Ligações";
     actions: "Actions" / "Ações";
     reload: "Reload the configuration" / "Recarregar a configuração";
-    reload_about: "Reads every file again, as SIGHUP does, and looks at every tenant's migrations." / "Lê todos os ficheiros de novo, como o SIGHUP, e revê as migrações de cada inquilino.";
+    reload_about: "Reads every file again, as SIGHUP does, and looks at every tenant's migrations." / "Lê todos os arquivos de novo, como o SIGHUP, e revê as migrações de cada inquilino.";
     reloaded: "The configuration is being read again." / "A configuração está a ser lida de novo.";
     drain: "Drain" / "Tirar de serviço";
     drain_about: "New requests get 503, those that run finish. On this edge alone, until it is resumed or the edge starts again." / "Pedidos novos recebem 503, os que correm terminam. Só neste servidor, até ser retomado ou o servidor recomeçar.";
@@ -335,6 +345,7 @@ words! {
     day: "1 day" / "1 dia";
     month: "30 days" / "30 dias";
     token: "Token" / "Token";
+    token_for: "For the role {}, good for {}." / "Para o papel {}, válido por {}.";
     no_key: "There is no key to sign with: see jwt_secret_env in docs/operations.md." / "Não há chave para assinar: veja jwt_secret_env em docs/operations.md.";
     limits: "Limits" / "Limites";
     slowest: "Slowest requests of the last hour" / "Pedidos mais lentos da última hora";
@@ -352,14 +363,13 @@ words! {
     // The page of the API.
     api_of: "{} in the API" / "{} na API";
     api_all: "The API of {}" / "A API de {}";
-    api_about: "What programs can ask of this tenant, with this host alone." / "O que os programas podem pedir a este inquilino, só com este anfitrião.";
+    api_about: "What programs can ask of this tenant, with this host alone." / "O que os programas podem pedir a este inquilino, só com este host.";
     api_read: "Read rows" / "Ler linhas";
     api_write: "Write rows" / "Escrever linhas";
     api_token_about: "A token that the operator signs goes where TOKEN stands; reading may need none." / "Um token assinado pelo operador vai no lugar de TOKEN; ler pode não precisar de nenhum.";
     api_columns: "Columns" / "Colunas";
     api_document: "OpenAPI document" / "Documento OpenAPI";
     api_operations: "Operations" / "Operações";
-    api_functions: "Functions" / "Funções";
     api_parameters: "Parameters" / "Parâmetros";
     api_try: "Try it" / "Experimentar";
     api_try_as: "It runs as {}." / "Corre como {}.";
@@ -377,7 +387,7 @@ words! {
     api_relations: "embeds" / "inclui";
     copy: "Copy" / "Copiar";
     copied: "Copied" / "Copiado";
-    open_console: "Open in the console" / "Abrir na consola";
+    open_console: "Open in the console" / "Abrir na console";
     open_json: "The rows as JSON" / "As linhas em JSON";
 }
 

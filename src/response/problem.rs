@@ -125,6 +125,7 @@ impl From<&Error> for Problem {
             Error::Router(error) => router(*error),
             Error::NoRoot => Self::new(StatusCode::NOT_FOUND, "PGRST126", error.to_string()),
             Error::Onboarding => Self::unavailable("tenant_onboarding", error.to_string(), 1),
+            Error::Drained => Self::unavailable("draining", error.to_string(), 5),
             // The reason names schemas and files: it is in the operator's status, never sent.
             Error::TenantFailed => Self::unavailable("tenant_failed", error.to_string(), 30),
             Error::Method { allow, .. } => Self::new(StatusCode::METHOD_NOT_ALLOWED, "PGRST117", error.to_string())
@@ -174,6 +175,7 @@ impl From<&Error> for Problem {
             ),
             Error::ImportNotPermitted => Self::new(StatusCode::FORBIDDEN, "42501", error.to_string()),
             Error::ImportsBusy => Self::unavailable("imports_busy", error.to_string(), 10),
+            Error::Users(users::Error::Slow) => Self::unavailable("users_slow", error.to_string(), 1),
             Error::Users(users::Error::Busy) => Self::unavailable("sign_in_busy", error.to_string(), 1),
             Error::Users(_) => Self::new(
                 StatusCode::INTERNAL_SERVER_ERROR,

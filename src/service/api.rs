@@ -18,7 +18,7 @@ use crate::query::{
     Body as QueryBody, BodyFormat, Count, Honoured, MediaType, Missing, Plan, Preferences, Purpose, Query, Return, plan,
 };
 use crate::response;
-use crate::response::{Action, Data};
+use crate::response::{Action, Data, Problem};
 use crate::server::Body;
 use crate::tenant::Tenant;
 
@@ -74,10 +74,15 @@ impl Service {
         if let Some(answer) = response::preflight(&head.method, &head.headers, &dialect.cors_origins) {
             return answer;
         }
+        let inside = matches!(sender, Sender::Console(_));
         let answer = self.answer_api(tenant, target, asking, sender).await;
         let mut answer = answer.unwrap_or_else(|error| {
-            let problem = asking.log(&error);
-            problem.into_response(dialect.verbose_errors)
+            if inside {
+                // A page asks several times, and tells what of it matters: a failure of the tenant's is what a client meets.
+                asking.span().in_scope(|| error.log());
+                return Problem::from(&error).into_response(true);
+            }
+            asking.log(&error).into_response(dialect.verbose_errors)
         });
         response::expose(head.headers.get(ORIGIN), &dialect.cors_origins, answer.headers_mut());
         answer

@@ -410,7 +410,7 @@ fn serving(tenant: &Tenant) -> Result<(), Error> {
         State::Live => Ok(()),
         State::Onboarding => Err(Error::Onboarding),
         State::Failed { .. } => Err(Error::TenantFailed),
-        State::Draining => Err(crate::pool::Error::Draining.into()),
+        State::Draining => Err(Error::Drained),
     }
 }
 
@@ -422,7 +422,9 @@ fn takes_html(headers: &HeaderMap) -> bool {
 
 /// Whether a page is what the client likes best, as browsers do.
 fn prefers_html(head: &Parts) -> bool {
+    // Whoever asks for certain rows wants rows: links of our own pages, for one.
     head.method == Method::GET
+        && head.uri.query().is_none()
         && takes_html(&head.headers)
         && MediaType::accepted(texts(&head.headers, &ACCEPT))
             .first()

@@ -207,6 +207,16 @@ impl Service {
         self.pools.states().into_iter().collect()
     }
 
+    /// Why a tenant is served as it was: what is wrong with its file, or with what that asks for.
+    pub(super) fn trouble_of(&self, tenant: &Tenant) -> Option<String> {
+        let of_file = || {
+            let failed = self.registry.failed_files();
+            let file = failed.iter().find(|failed| *failed.path == *tenant.config().file)?;
+            file.errors.into_iter().next().map(ToString::to_string)
+        };
+        tenant.trouble().or_else(of_file)
+    }
+
     pub(super) fn tenant_status(&self, tenant: &Tenant, pools: &PoolStates) -> TenantStatus {
         let config = tenant.config();
         let state = tenant.state();
@@ -215,7 +225,7 @@ impl Service {
             state: state.as_str(),
             reason: match &*state {
                 State::Failed { reason } => Some(reason.clone()),
-                State::Onboarding | State::Live | State::Draining => tenant.trouble().map(|reason| reason.to_string()),
+                State::Onboarding | State::Live | State::Draining => self.trouble_of(tenant),
             },
             hosts: config.hosts.iter().map(ToString::to_string).collect(),
             schema: config.schema.to_string(),

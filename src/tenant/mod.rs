@@ -91,7 +91,7 @@ pub struct Tenant {
     generation: u64,
     state: ArcSwap<State>,
     /// Why it is served as it was, if its file or the migrations ask for what cannot be had.
-    trouble: ArcSwapOption<String>,
+    trouble: ArcSwapOption<Trouble>,
     /// How many migrations it has.
     migrated: AtomicU64,
     /// Where [`Pools`] keeps its pool, so that a request need not look it up. Weak: a pool nobody needs is dropped there.
@@ -104,6 +104,15 @@ pub struct Tenant {
     anonymous_role: OnceLock<Arc<str>>,
     /// Where its requests are counted, which outlives it. Looked up when the first one comes.
     traffic: OnceLock<Arc<Traffic>>,
+}
+
+/// Why a tenant is served as it was.
+#[derive(Debug)]
+struct Trouble {
+    /// With file and line.
+    reason: String,
+    /// Whether it is its file that asks for what cannot be had, and not the migrations.
+    of_file: bool,
 }
 
 /// What a schema holds, once it is known.
@@ -199,12 +208,16 @@ impl Tenant {
 
     /// Why it is served as it was, although its file or the migrations ask for something else.
     #[must_use]
-    pub fn trouble(&self) -> Option<Arc<String>> {
-        self.trouble.load_full()
+    pub fn trouble(&self) -> Option<String> {
+        self.trouble.load().as_ref().map(|trouble| trouble.reason.clone())
     }
 
-    fn set_trouble(&self, reason: Option<String>) {
-        self.trouble.store(reason.map(Arc::new));
+    fn has_file_trouble(&self) -> bool {
+        self.trouble.load().as_ref().is_some_and(|trouble| trouble.of_file)
+    }
+
+    fn set_trouble(&self, trouble: Option<Trouble>) {
+        self.trouble.store(trouble.map(Arc::new));
     }
 
     fn migrated(&self) -> u64 {

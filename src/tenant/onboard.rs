@@ -22,7 +22,7 @@ use crate::pool::{Cluster, Pools, Startup};
 use crate::types::{ClusterId, SchemaName, TenantId};
 
 use super::registry::Registry;
-use super::{State, Tenant};
+use super::{State, Tenant, Trouble};
 
 /// Tenants of one cluster brought up at once: more only wait for each other in Postgres' catalogs.
 const WORKERS: usize = 4;
@@ -111,6 +111,10 @@ impl Onboarder {
             let served = self.registry.tenant(id);
             let served = served.filter(|tenant| tenant.is_live() || self.registry.is_paused(id));
             if let Some(tenant) = served.as_ref().filter(|tenant| tenant.config() == tenant_config) {
+                // A file that says again what is served has mended what was wrong with it.
+                if tenant.has_file_trouble() {
+                    tenant.set_trouble(None);
+                }
                 if recheck {
                     changed
                         .entry(&tenant_config.cluster)
@@ -265,9 +269,7 @@ impl Onboarder {
     fn go_live(&self, tenant: &Arc<Tenant>, migrated: u64) {
         tenant.set_migrated(migrated);
         tenant.set_trouble(None);
-        let paused = self.registry.is_paused(&tenant.config().id);
-        tenant.set_state(if paused { State::Draining } else { State::Live });
-        self.registry.install(tenant);
+        self.registry.serve(tenant);
         // From now on, and not only from its first request; and what was kept before no longer.
         let config = tenant.config();
         if config.limits.pool_min > 0 || self.pools.keeps(&config.id) {
@@ -281,7 +283,10 @@ impl Onboarder {
         error!(tenant = %config.id, %reason, "tenant not brought up");
         let served = self.registry.tenant(&config.id);
         match served.filter(|current| current.is_live() || self.registry.is_paused(&config.id)) {
-            Some(served) => served.set_trouble(Some(reason)),
+            Some(served) => served.set_trouble(Some(Trouble {
+                reason,
+                of_file: served.config() != config,
+            })),
             None => {
                 tenant.set_state(State::Failed { reason });
                 self.registry.install(tenant);

@@ -1,7 +1,7 @@
 //! Which host belongs to which tenant, and which tenants there are.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
 use dashmap::{DashMap, DashSet};
@@ -20,6 +20,8 @@ pub struct Registry {
     generations: AtomicU64,
     /// Those that the operator has taken out of service for a while, whatever their files say.
     paused: DashSet<TenantId, foldhash::fast::RandomState>,
+    /// Held while a tenant's state follows from whether it is paused.
+    pausing: Mutex<()>,
     /// Migrations of tenants that there are, when last looked.
     migrations: AtomicU64,
 }
@@ -63,22 +65,35 @@ impl Registry {
 
     /// Takes a tenant out of service until it is [resumed](Self::resume): its requests get 503, those that run finish. This
     /// edge alone, until it is started again; a changed file does not end it. `false` if it is not in service.
-    pub fn pause(&self, tenant: &Tenant) -> bool {
-        if !tenant.is_live() {
+    pub fn pause(&self, id: &TenantId) -> bool {
+        let _one_at_a_time = self.pausing.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(tenant) = self.tenant(id).filter(|tenant| tenant.is_live()) else {
             return false;
-        }
-        self.paused.insert(tenant.config().id.clone());
+        };
+        self.paused.insert(id.clone());
         tenant.set_state(State::Draining);
         true
     }
 
     /// Puts a tenant that was paused into service again.
-    pub fn resume(&self, tenant: &Tenant) -> bool {
-        let was = self.paused.remove(&tenant.config().id).is_some();
-        if was && matches!(*tenant.state(), State::Draining) {
+    pub fn resume(&self, id: &TenantId) -> bool {
+        let _one_at_a_time = self.pausing.lock().unwrap_or_else(PoisonError::into_inner);
+        let was = self.paused.remove(id).is_some();
+        if let Some(tenant) = self
+            .tenant(id)
+            .filter(|tenant| was && matches!(*tenant.state(), State::Draining))
+        {
             tenant.set_state(State::Live);
         }
         was
+    }
+
+    /// Routes to `tenant`, which is ready to serve: live, unless the operator has taken it out of service.
+    pub(super) fn serve(&self, tenant: &Arc<Tenant>) {
+        let _one_at_a_time = self.pausing.lock().unwrap_or_else(PoisonError::into_inner);
+        let paused = self.is_paused(&tenant.config().id);
+        tenant.set_state(if paused { State::Draining } else { State::Live });
+        self.install(tenant);
     }
 
     /// Whether the operator has taken it out of service.

@@ -33,6 +33,9 @@ pub enum Error {
     /// The system gave no random bytes, or a password could not be hashed.
     #[error("the password could not be hashed")]
     Hash,
+    /// The users' tables did not answer in time.
+    #[error("the users of the console could not be looked up in time")]
+    Slow,
     /// Too many passwords are being checked.
     #[error("too many passwords are being checked at once")]
     Busy,

@@ -32,6 +32,9 @@ const IDLE: Duration = Duration::from_secs(60);
 /// The longest wait for a slot of the budget.
 const SLOT_WAIT: Duration = Duration::from_secs(2);
 
+/// The longest wait for an answer, with whatever has to be opened for it.
+const PATIENCE: Duration = Duration::from_secs(5);
+
 /// Sessions that are remembered at once.
 const MOST_KNOWN: usize = 10_000;
 
@@ -100,12 +103,18 @@ struct Known {
 }
 
 impl Store {
-    /// The session of `token` at this tenant, if there is one.
+    /// The session of `token` at this tenant, if there is one. It counts as `used` only by who does something: a page that
+    /// looks after itself keeps no session alive.
     ///
     /// # Errors
     ///
     /// [`Error::Pool`] and [`Error::Database`], unless it was good a few minutes ago: then that counts.
-    pub(crate) async fn session(&self, place: Place<'_>, token: Token) -> Result<Option<Arc<Session>>, Error> {
+    pub(crate) async fn session(
+        &self,
+        place: Place<'_>,
+        token: Token,
+        used: bool,
+    ) -> Result<Option<Arc<Session>>, Error> {
         let digest = token.digest();
         let known = self.known().get(&digest).cloned();
         let known = known.filter(|known| known.tenant == *place.tenant);
@@ -119,16 +128,15 @@ impl Store {
                     AND s.seen > now() - interval '12 hours' AND s.started > now() - interval '7 days'
             ), touched AS (
                 UPDATE rowhouse.sessions SET seen = now()
-                WHERE token = $1 AND seen < now() - interval '1 minute' AND EXISTS (SELECT FROM found)
+                WHERE token = $1 AND $3 AND seen < now() - interval '1 minute' AND EXISTS (SELECT FROM found)
             ) SELECT id, name, role FROM found";
         let asked = [
             (&digest.as_slice() as Param<'_>, Type::BYTEA),
             (&place.tenant.as_str() as Param<'_>, Type::TEXT),
+            (&used as Param<'_>, Type::BOOL),
         ];
         let rows = match self.rows(place, SQL, &asked).await {
-            Err(Error::Pool(error))
-                if is_outage(&error) && known.as_ref().is_some_and(|known| known.checked.elapsed() < OUTAGE) =>
-            {
+            Err(error) if is_outage(&error) && known.as_ref().is_some_and(|known| known.checked.elapsed() < OUTAGE) => {
                 return Ok(known.map(|known| known.session));
             }
             rows => rows?,
@@ -318,20 +326,31 @@ impl Store {
 
     /// Runs one statement. A table that does not exist holds nothing: nobody has added a user yet.
     async fn rows(&self, place: Place<'_>, sql: &str, params: &[(Param<'_>, Type)]) -> Result<Vec<Row>, Error> {
-        let saturated = |_| Error::Pool(place.cluster.saturated());
-        let link = timeout(SLOT_WAIT, self.link(place)).await.map_err(saturated)??;
-        match link.client.query_typed(sql, params).await {
-            Ok(rows) => Ok(rows),
-            Err(error) => match error.code() {
-                Some(&(SqlState::UNDEFINED_TABLE | SqlState::INVALID_SCHEMA_NAME)) => Ok(Vec::new()),
-                Some(_) => Err(error.into()),
+        let asking = async {
+            let link = self.link(place).await?;
+            match link.client.query_typed(sql, params).await {
                 // The connection is gone: the next one may be better.
-                None => {
-                    self.clients.remove(place.cluster.id());
+                Err(error) if error.code().is_none() => {
+                    let is_same =
+                        |cell: &Arc<OnceCell<Arc<Link>>>| cell.get().is_some_and(|held| Arc::ptr_eq(held, &link));
+                    self.clients.remove_if(place.cluster.id(), |_, cell| is_same(cell));
                     let link = self.link(place).await?;
-                    Ok(link.client.query_typed(sql, params).await?)
+                    Ok::<_, Error>(link.client.query_typed(sql, params).await?)
                 }
-            },
+                answered => Ok(answered?),
+            }
+        };
+        match timeout(PATIENCE, asking).await {
+            Err(_) => Err(Error::Slow),
+            Ok(Err(Error::Database(error)))
+                if matches!(
+                    error.code(),
+                    Some(&(SqlState::UNDEFINED_TABLE | SqlState::INVALID_SCHEMA_NAME))
+                ) =>
+            {
+                Ok(Vec::new())
+            }
+            Ok(answered) => answered,
         }
     }
 
@@ -384,10 +403,11 @@ impl Link {
 }
 
 /// Whether nobody can be asked; where only slots are short, somebody could.
-fn is_outage(error: &pool::Error) -> bool {
+fn is_outage(error: &Error) -> bool {
     matches!(
         error,
-        pool::Error::ClusterDown { .. } | pool::Error::ConnectTimeout { .. } | pool::Error::Lost(_)
+        Error::Slow
+            | Error::Pool(pool::Error::ClusterDown { .. } | pool::Error::ConnectTimeout { .. } | pool::Error::Lost(_))
     )
 }
 

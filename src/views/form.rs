@@ -2,7 +2,9 @@
 //! says to the field that it concerns.
 
 use std::collections::{BTreeMap, HashMap};
+use std::fmt::Write as _;
 
+use aws_lc_rs::digest::{SHA256, digest};
 use serde::de::IgnoredAny;
 use serde_json::value::{RawValue, to_raw_value};
 
@@ -55,6 +57,11 @@ impl Sent {
             .map(|(_, value)| &**value)
     }
 
+    /// All names and values, in their order.
+    pub fn pairs(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|(name, value)| (&**name, &**value))
+    }
+
     fn find(&self, name: &str) -> Option<&str> {
         self.0
             .iter()
@@ -65,12 +72,33 @@ impl Sent {
     /// What was written for a column, with lines that end as Postgres' do, and whether its box says NULL.
     fn written(&self, column: &str) -> Option<(String, bool)> {
         let value = match self.find(&format!("={column}")) {
-            Some(value) => value.replace("\r\n", "\n"),
+            Some(value) => lines_as_postgres(value),
             None => self.find(&format!("?{column}"))?.to_owned(),
         };
         let null = value.is_empty() && self.find(&format!("!{column}")).is_some();
         Some((value, null))
     }
+
+    /// The mark of what was shown for a column.
+    fn shown(&self, column: &str) -> Option<&str> {
+        self.find(&format!("~{column}"))
+    }
+}
+
+/// Browsers send every end of a line in their own way.
+fn lines_as_postgres(text: &str) -> String {
+    text.replace("\r\n", "\n").replace('\r', "\n")
+}
+
+/// What a field shows in a few digits: whoever sends the same has not touched it, whatever the row has become meanwhile.
+fn mark(value: &str, null: bool) -> String {
+    let digest = digest(&SHA256, lines_as_postgres(value).as_bytes());
+    let mut mark = String::from(if null { "n" } else { "v" });
+    for byte in digest.as_ref().iter().take(8) {
+        // Writing to a `String` cannot fail.
+        let _ = write!(mark, "{byte:02x}");
+    }
+    mark
 }
 
 /// What a column's value is as text; nothing if it is NULL.
@@ -90,7 +118,7 @@ pub fn input(column: &Column, refers: bool) -> Input {
     if column.generated {
         return Input::Nothing;
     }
-    match kind(&column.type_name) {
+    match kind(column) {
         _ if refers => Input::Key,
         _ if !column.labels.is_empty() => Input::Select,
         Kind::Boolean if column.not_null => Input::Box,
@@ -106,12 +134,18 @@ pub fn input(column: &Column, refers: bool) -> Input {
     }
 }
 
-/// The foreign key of a relation whose only column this is, and the relation it refers to.
-pub fn reference<'c>(
-    catalog: &'c Catalog,
-    relation: &'c Relation,
-    column: &str,
-) -> Option<(&'c Relation, &'c ForeignKey)> {
+/// A foreign key of one column, and what it refers to.
+pub struct Reference<'c> {
+    /// The relation it refers to.
+    pub target: &'c Relation,
+    /// The key.
+    pub key: &'c ForeignKey,
+    /// Whether that is the relation itself.
+    pub is_self: bool,
+}
+
+/// The foreign key whose only column this is.
+pub fn reference<'c>(catalog: &'c Catalog, relation: &'c Relation, column: &str) -> Option<Reference<'c>> {
     relation.relationships.iter().find_map(|relationship| {
         let (Link::ManyToOne(key) | Link::OneToOne(key)) = &relationship.link else {
             return None;
@@ -120,7 +154,12 @@ pub fn reference<'c>(
             return None;
         };
         let target = catalog.relations().get(relationship.target)?;
-        (key.own && **own == *column).then_some((target, key))
+        let is_meant = key.own && **own == *column && is_beside(relation, target);
+        is_meant.then_some(Reference {
+            target,
+            key,
+            is_self: relationship.is_self,
+        })
     })
 }
 
@@ -129,23 +168,29 @@ pub fn referring<'c>(
     catalog: &'c Catalog,
     relation: &'c Relation,
 ) -> impl Iterator<Item = (&'c Relation, &'c ForeignKey)> {
-    relation
+    let links = relation
         .relationships
         .iter()
         .filter_map(|Relationship { target, link, .. }| match link {
             Link::OneToMany(key) => Some((catalog.relations().get(*target)?, key)),
             Link::OneToOne(key) if !key.own => Some((catalog.relations().get(*target)?, key)),
             _ => None,
-        })
+        });
+    links.filter(|(target, _)| is_beside(relation, target))
+}
+
+/// A table refers to tables: the views that show them stand in the catalog as well.
+fn is_beside(relation: &Relation, target: &Relation) -> bool {
+    relation.is_view() || !target.is_view()
 }
 
 /// The column that a reader knows the rows of a relation by.
 #[must_use]
 pub fn label_column(relation: &Relation) -> Option<&Column> {
-    let is_text = |column: &&Column| kind(&column.type_name) == Kind::Text && column.labels.is_empty();
+    let is_text = |column: &&Column| kind(column) == Kind::Text && column.labels.is_empty();
     let is_key = |column: &Column| relation.key().any(|key| key.name == column.name);
     let mut texts = relation.columns.iter().filter(is_text);
-    texts.clone().find(|column| !is_key(column)).or_else(|| texts.next())
+    texts.clone().find(|column| is_key(column)).or_else(|| texts.next())
 }
 
 /// What a reader knows a row by: its text, or else its key.
@@ -153,6 +198,8 @@ pub fn label_column(relation: &Relation) -> Option<&Column> {
 pub fn label(relation: &Relation, row: &Values) -> String {
     let of = |column: &Column| row.get(&*column.name).and_then(|raw| text_of(raw));
     let found = label_column(relation)
+        // Of several columns of a key, one alone says little.
+        .filter(|_| relation.primary_key.len() < 2)
         .and_then(of)
         .filter(|text| !text.trim().is_empty());
     let found = found.unwrap_or_else(|| {
@@ -219,7 +266,15 @@ pub fn fields<'c>(catalog: &'c Catalog, relation: &'c Relation, row: Option<&Val
         };
         let mut bytes = None;
         match input {
-            Input::Line if shown.len() > LINE || shown.contains('\n') => input = Input::Text,
+            Input::Line if shown.len() > LINE || shown.contains(['\n', '\r']) => input = Input::Text,
+            // What a calendar cannot show, it would lose: `infinity`, a year before Christ.
+            Input::Date if !shown.is_empty() && !is_day(&shown) => input = Input::Line,
+            Input::Json => {
+                shown = raw
+                    .filter(|_| !is_null)
+                    .map(|raw| raw.get().to_owned())
+                    .unwrap_or_default()
+            }
             Input::Lines => shown = lines(&shown).unwrap_or(shown),
             Input::Box if raw.is_none() => shown = column.default.as_deref().unwrap_or("false").to_owned(),
             Input::Bytes if raw.is_some() && !is_null => {
@@ -251,13 +306,18 @@ pub fn fields<'c>(catalog: &'c Catalog, relation: &'c Relation, row: Option<&Val
             type_name: &column.type_name,
             comment: column.comment.as_deref(),
             input,
-            null: (!column.not_null && has_empty(column, input)).then_some(is_null),
+            null: (!column.not_null && has_null_box(column, input)).then_some(is_null),
             // What may be empty text, or is what it becomes when left empty, need not be filled in.
-            required: column.not_null && !column.has_default && input != Input::Box && !has_empty(column, input),
+            required: column.not_null
+                && !column.has_default
+                && bytes.is_none()
+                && input != Input::Box
+                && !has_empty(column, input),
+            mark: mark(&shown, is_null && !column.not_null && has_null_box(column, input)),
             key: relation.key().any(|key| key.name == column.name),
             default: column.default.as_deref(),
             choices: choices.collect(),
-            pick: refers.and_then(|(target, key)| {
+            pick: refers.and_then(|Reference { target, key, .. }| {
                 let (_, theirs) = key.columns.first()?;
                 Some(Pick {
                     target: &target.name,
@@ -285,11 +345,14 @@ pub fn refill(fields: &mut [Field<'_>], sent: &Sent) {
             field.null = field.null.map(|_| null);
             field.value = value;
         }
+        if let Some(shown) = sent.shown(field.name) {
+            shown.clone_into(&mut field.mark);
+        }
     }
 }
 
-/// What was sent, as a JSON object for the data API. `before` are the fields of the row as it is, of which only what
-/// differs is sent; without them it is a new row, and what is left empty gets its default.
+/// What was sent, as a JSON object for the data API. Of a row that there is, only what differs from what was shown; of a new
+/// one all, and what is left empty gets its default.
 ///
 /// # Errors
 ///
@@ -308,8 +371,10 @@ pub fn object(
         };
         let was = before.and_then(|fields| fields.iter().find(|field| *field.name == *column.name));
         if let Some(was) = was {
-            let same = was.value.replace("\r\n", "\n") == value && was.null.unwrap_or(null) == null;
-            if same || (was.input == Input::Bytes && value.is_empty() && !null) {
+            // A form that says nothing of what it showed is compared with the row as it is now.
+            let shown = sent.shown(&column.name).unwrap_or(&was.mark);
+            let is_left = was.input == Input::Bytes && value.is_empty() && !null;
+            if is_left || shown == mark(&value, null) {
                 continue;
             }
         }
@@ -336,8 +401,8 @@ fn json_of(
     let input = input(column, false);
     if value.is_empty() {
         return match input {
-            _ if new && column.has_default && input != Input::Box => Ok(None),
             _ if null => nothing(),
+            _ if new && column.has_default && input != Input::Box => Ok(None),
             Input::Lines => raw("[]".to_owned()),
             Input::Line | Input::Text if has_empty(column, input) => string(),
             _ if new && !column.not_null => Ok(None),
@@ -370,11 +435,15 @@ fn json_of(
 ///
 /// What is wrong with it.
 pub fn one_value(column: &Column, value: &str, words: &Words) -> Result<Box<RawValue>, String> {
-    let yes = ["true", "t", "yes", "1", words.yes].contains(&value);
-    let value = match input(column, false) {
-        Input::Box if yes => "true",
-        _ => value,
-    };
+    if input(column, false) == Input::Box {
+        // What Postgres takes for a boolean, and what this page calls one.
+        let value = match value.to_lowercase() {
+            yes if yes == words.yes => "true",
+            no if no == words.no => "false",
+            _ => value,
+        };
+        return to_raw_value(value).map_err(|error| error.to_string());
+    }
     let null = value.is_empty() && !column.not_null;
     match json_of(column, value, null, false, words)? {
         Some(json) => Ok(json),
@@ -382,10 +451,27 @@ pub fn one_value(column: &Column, value: &str, words: &Words) -> Result<Box<RawV
     }
 }
 
+/// Whether a box has to say NULL, as nothing written says something else.
+fn has_null_box(column: &Column, input: Input) -> bool {
+    has_empty(column, input) || input == Input::Bytes
+}
+
+/// Whether `text` is `YYYY-MM-DD`.
+fn is_day(text: &str) -> bool {
+    let shape = |(at, byte): (usize, u8)| {
+        if at == 4 || at == 7 {
+            byte == b'-'
+        } else {
+            byte.is_ascii_digit()
+        }
+    };
+    text.len() == 10 && text.bytes().enumerate().all(shape)
+}
+
 /// Whether an empty text is a value of the column, so that it has to be told from NULL.
 fn has_empty(column: &Column, input: Input) -> bool {
     match input {
-        Input::Line | Input::Text => kind(&column.type_name) == Kind::Text,
+        Input::Line | Input::Text => kind(column) == Kind::Text,
         Input::Lines => true,
         _ => false,
     }
@@ -397,7 +483,7 @@ fn lines(json: &str) -> Option<String> {
     let mut lines = Vec::with_capacity(items.len());
     for item in &items {
         let item = text_of(item)?;
-        if item.is_empty() || item.contains('\n') || item.starts_with(['[', '{']) {
+        if item.is_empty() || item.contains(['\n', '\r']) || item.starts_with(['[', '{']) {
             return None;
         }
         lines.push(item);
@@ -586,11 +672,15 @@ mod tests {
                 }
                 pairs.push((format!("?{}", field.name), "false".to_owned()));
             } else if field.input != Input::Nothing {
-                pairs.push((format!("={}", field.name), field.value.replace('\n', "\r\n")));
+                pairs.push((
+                    format!("={}", field.name),
+                    lines_as_postgres(&field.value).replace('\n', "\r\n"),
+                ));
             }
             if field.null == Some(true) {
                 pairs.push((format!("!{}", field.name), "null".to_owned()));
             }
+            pairs.push((format!("~{}", field.name), field.mark.clone()));
         }
         Sent(pairs)
     }
@@ -599,7 +689,7 @@ mod tests {
         let mut pairs: Vec<_> = sent
             .0
             .iter()
-            .filter(|(given, _)| given[1..] != *name)
+            .filter(|(given, _)| given[1..] != *name || given.starts_with('~'))
             .cloned()
             .collect();
         pairs.push((format!("={name}"), value.to_owned()));
@@ -640,6 +730,50 @@ mod tests {
         let wrong = object(&relation, &change(&sent, "details", "{"), Some(&fields), &ENGLISH).unwrap_err();
         assert_eq!(wrong[0].0, "details");
         assert!(wrong[0].1.starts_with("This is no JSON"), "{wrong:?}");
+    }
+
+    #[test]
+    fn what_somebody_else_has_changed_meanwhile_is_not_set_back() {
+        let (relation, catalog) = (relation(), Catalog::default());
+        let shown = fields(&catalog, &relation, Some(&row(ROW)), &ENGLISH);
+        let sent = change(&untouched(&shown), "rank", "3");
+        let now = row(&ROW.replace("milk", "eggs").replace("\"note\":null", "\"note\":\"new\""));
+        let now = fields(&catalog, &relation, Some(&now), &ENGLISH);
+        assert_eq!(
+            json(&object(&relation, &sent, Some(&now), &ENGLISH).unwrap()),
+            r#"{"rank":"3"}"#
+        );
+    }
+
+    #[test]
+    fn odd_values_survive_a_form_that_nobody_touched() {
+        let (relation, catalog) = (relation(), Catalog::default());
+        let odd = row(
+            r#"{"id":7,"text":"a\rb","note":"c\r\nd","done":true,"due":"infinity","tags":["x\ry",""],"details":"5","rank":-1}"#,
+        );
+        let shown = fields(&catalog, &relation, Some(&odd), &ENGLISH);
+        let of = |name: &str| shown.iter().find(|field| field.name == name).unwrap();
+        assert_eq!((of("due").input, of("text").input), (Input::Line, Input::Text));
+        assert_eq!(of("details").value, "\"5\"", "a text of JSON keeps its quotes");
+        assert_eq!(of("tags").value, r#"["x\ry",""]"#);
+        let sent = untouched(&shown);
+        assert_eq!(json(&object(&relation, &sent, Some(&shown), &ENGLISH).unwrap()), "{}");
+    }
+
+    #[test]
+    fn a_value_for_many_rows_is_what_postgres_takes_it_for() {
+        let relation = relation();
+        let of = |name: &str, value: &str, words| {
+            let (_, column) = relation.column(name).unwrap();
+            one_value(column, value, words).unwrap().get().to_owned()
+        };
+        assert_eq!(of("done", "Yes", &ENGLISH), "\"true\"");
+        assert_eq!(of("done", "on", &ENGLISH), "\"on\"");
+        assert_eq!(of("done", "N\u{e3}o", &crate::pages::words::PORTUGUESE), "\"false\"");
+        assert_eq!(
+            (of("note", "", &ENGLISH), of("text", "", &ENGLISH)),
+            ("null".to_owned(), "\"\"".to_owned())
+        );
     }
 
     #[test]

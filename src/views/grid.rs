@@ -30,6 +30,9 @@ pub struct GridQuery {
     pub show: Vec<String>,
     /// Which rows of all.
     pub place: Place,
+    /// A column whose filter makes no sense, or lacks its value: it is said, as rows that it should have left out must not be
+    /// taken for those that were meant.
+    pub misfit: Option<String>,
 }
 
 /// One condition.
@@ -94,10 +97,17 @@ impl Operator {
         matches!(self, Self::Yes | Self::No | Self::Null | Self::NotNull)
     }
 
+    /// Whether it makes sense for a column, with this value.
+    fn fits(self, column: &Column, value: &str) -> bool {
+        // Nothing is a value of text alone.
+        let is_text = kind(column) == Kind::Text && matches!(self, Self::Is | Self::IsNot);
+        Self::of(column).contains(&self) && (self.takes_no_value() || is_text || !value.is_empty())
+    }
+
     /// Those that make sense for a column.
     #[must_use]
     pub fn of(column: &Column) -> &'static [Self] {
-        match kind(&column.type_name) {
+        match kind(column) {
             _ if !column.labels.is_empty() => &[Self::Is, Self::IsNot, Self::OneOf, Self::Null, Self::NotNull],
             Kind::Boolean => &[Self::Yes, Self::No, Self::Null, Self::NotNull],
             Kind::Text => &[
@@ -149,7 +159,7 @@ impl Operator {
 
 impl GridQuery {
     /// Reads the query string of an address. What is not understood counts as absent, as people edit addresses by hand;
-    /// so does what names a column that there is not.
+    /// so does an order or a choice that names a column that there is not. A filter does not: it is told ([`misfit`](Self::misfit)).
     #[must_use]
     pub fn parse(text: &str, relation: &Relation) -> Self {
         let mut query = Self::default();
@@ -158,24 +168,27 @@ impl GridQuery {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
             let value = decoded(value);
             match name {
-                "c" => column = relation.field(&value),
+                "c" => column = Some(value.into_owned()).filter(|name| !name.is_empty()),
                 "o" => operator = Operator::parse(&value),
                 "v" => {
-                    if let (Some(column), Some(operator)) = (column.take(), operator.take())
-                        && Operator::of(column).contains(&operator)
-                        && (operator.takes_no_value() || !value.is_empty())
-                        && query.filters.len() < MOST_FILTERS
-                    {
-                        let value = if operator.takes_no_value() {
-                            Cow::Borrowed("")
-                        } else {
-                            value
-                        };
-                        query.filters.push(Filter {
+                    let (Some(name), operator) = (column.take(), operator.take()) else {
+                        continue;
+                    };
+                    let Some(column) = relation.field(&name) else {
+                        query.misfit = Some(name);
+                        continue;
+                    };
+                    match operator.filter(|operator| operator.fits(column, &value)) {
+                        Some(operator) if query.filters.len() < MOST_FILTERS => query.filters.push(Filter {
                             column: column.name.to_string(),
                             operator,
-                            value: value.into_owned(),
-                        });
+                            value: if operator.takes_no_value() {
+                                String::new()
+                            } else {
+                                value.into_owned()
+                            },
+                        }),
+                        _ => query.misfit = Some(column.name.to_string()),
                     }
                 }
                 "q" => query.search = value.trim().to_owned(),
@@ -292,8 +305,15 @@ impl GridQuery {
     /// Whether its pages are found by keys: each costs the same, however far behind, and none is shown twice when rows come
     /// in between.
     #[must_use]
-    pub fn has_keyset(relation: &Relation) -> bool {
-        !relation.primary_key.is_empty() && !relation.is_view()
+    pub fn has_keyset(&self, relation: &Relation) -> bool {
+        // What JSON says of arrays and the like is not what Postgres takes for their values.
+        let is_plain = |column: &Column| match kind(column) {
+            Kind::Array | Kind::Json => false,
+            Kind::Other => column.type_oid != 0 || !column.labels.is_empty(),
+            _ => true,
+        };
+        let order = self.order(relation);
+        !relation.primary_key.is_empty() && !relation.is_view() && order.iter().all(|(column, _)| is_plain(column))
     }
 
     /// What narrows it, as the data API's `and`; nothing if nothing does.
@@ -314,19 +334,18 @@ impl GridQuery {
             let mut found: Vec<String> = relation
                 .columns
                 .iter()
-                .filter(|column| column.labels.is_empty() && kind(&column.type_name) == Kind::Text)
+                .filter(|column| column.labels.is_empty() && kind(column) == Kind::Text)
                 .map(|column| condition(column, Operator::Contains, &self.search))
                 .collect();
-            // Who looks for a number may mean the row's own.
-            let number = |column: &&Column| kind(&column.type_name) == Kind::Number;
-            if self.search.parse::<i32>().is_ok() {
-                found.extend(
-                    relation
-                        .key()
-                        .filter(number)
-                        .map(|key| condition(key, Operator::Is, &self.search)),
-                );
-            }
+            // Who looks for a number may mean the row's own, if it can have such a number.
+            let fits = |key: &&Column| match &*key.base_type {
+                "smallint" => self.search.parse::<i16>().is_ok(),
+                "integer" => self.search.parse::<i32>().is_ok(),
+                "bigint" => self.search.parse::<i64>().is_ok(),
+                _ => false,
+            };
+            let keys = relation.key().filter(fits);
+            found.extend(keys.map(|key| condition(key, Operator::Is, &self.search)));
             // Without a column of text nothing is found.
             if let (true, Some(first)) = (found.is_empty(), relation.columns.first()) {
                 let name = quoted(&first.name);
@@ -407,7 +426,7 @@ fn condition(column: &Column, operator: Operator, value: &str) -> String {
     let like =
         |before: &str, after: &str| format!("{name}.ilike.{}", text(&format!("{before}{}{after}", literally(value))));
     let list = || value.split(',').map(str::trim).filter(|item| !item.is_empty());
-    let is_array = kind(&column.type_name) == Kind::Array;
+    let is_array = kind(column) == Kind::Array;
     // A list of words or what Postgres takes for an array as it is.
     let array = || match value.trim().starts_with('{') {
         true => value.trim().to_owned(),
@@ -581,9 +600,7 @@ mod tests {
     fn what_makes_no_sense_is_left_out() {
         let plain = "?select=id&order=id.ascLIMIT";
         for address in [
-            "c=nothing&o=is&v=1",
-            "c=id&o=contains&v=1",
-            "c=id&o=is&v=",
+            "c=&o=is&v=1",
             "v=1",
             "sort=nothing",
             "after=x",
@@ -592,6 +609,39 @@ mod tests {
             "&&==&c&o&v",
         ] {
             asks(address, plain);
+        }
+    }
+
+    #[test]
+    fn a_filter_that_makes_no_sense_is_told() {
+        let relation = relation();
+        for (address, misfit) in [
+            ("c=nothing&o=is&v=1", Some("nothing")),
+            ("c=id&o=contains&v=1", Some("id")),
+            ("c=id&o=is&v=", Some("id")),
+            ("c=id&o=nothing&v=1", Some("id")),
+            ("c=text&o=is&v=", None),
+            ("c=text&o=contains&v=", Some("text")),
+            ("c=&o=is&v=", None),
+            ("c=due&o=null&v=", None),
+        ] {
+            assert_eq!(
+                GridQuery::parse(address, &relation).misfit.as_deref(),
+                misfit,
+                "{address}"
+            );
+        }
+    }
+
+    #[test]
+    fn pages_are_numbered_where_values_cannot_mark_them() {
+        let relation = relation();
+        for (address, keyset) in [("", true), ("sort=due.asc", true), ("sort=tags.asc", false)] {
+            assert_eq!(
+                GridQuery::parse(address, &relation).has_keyset(&relation),
+                keyset,
+                "{address}"
+            );
         }
     }
 
@@ -643,6 +693,7 @@ mod tests {
                 sort: Some(("due".to_owned(), true)),
                 show: show.into_iter().map(|at| names[at].clone()).collect(),
                 place: Place::After(marks),
+                misfit: None,
             };
             let text = query.to_text();
             prop_assert_eq!(GridQuery::parse(text.trim_start_matches('?'), &relation), query);

@@ -7,6 +7,7 @@ pub use grid::{Filter, GRID_SIZE, GridQuery, Operator, Place};
 
 use std::sync::Arc;
 
+use crate::catalog;
 use crate::catalog::{Catalog, Relation, Scope};
 use crate::pages;
 use crate::pages::words::Words;
@@ -83,7 +84,7 @@ pub fn list(
         .iter()
         .map(|column| pages::Column {
             name: &column.name,
-            kind: kind(&column.type_name),
+            kind: kind_of(&column.type_name),
             type_name: &column.type_name,
             key: column.is_key,
         })
@@ -187,7 +188,12 @@ pub(crate) fn scope(scope: Scope, tenant: &Tenant) -> pages::Scope {
 }
 
 /// How a type's values look on a page, by the name Postgres gives it.
-pub(crate) fn kind(type_name: &str) -> Kind {
+pub(crate) fn kind(column: &catalog::Column) -> Kind {
+    // What a domain is at bottom decides, not what it is called.
+    kind_of(&column.base_type)
+}
+
+fn kind_of(type_name: &str) -> Kind {
     if type_name.ends_with("[]") {
         return Kind::Array;
     }
@@ -220,10 +226,10 @@ mod tests {
 
     #[test]
     fn types_look_like_what_they_are() {
-        assert_eq!(kind("timestamp with time zone"), Kind::Timestamp);
-        assert_eq!(kind("timestamp(3) without time zone"), Kind::Timestamp);
-        assert_eq!(kind("character varying(255)"), Kind::Text);
-        assert_eq!(kind("text[]"), Kind::Array);
-        assert_eq!(kind("numeric(10,2)"), Kind::Number);
+        assert_eq!(kind_of("timestamp with time zone"), Kind::Timestamp);
+        assert_eq!(kind_of("timestamp(3) without time zone"), Kind::Timestamp);
+        assert_eq!(kind_of("character varying(255)"), Kind::Text);
+        assert_eq!(kind_of("text[]"), Kind::Array);
+        assert_eq!(kind_of("numeric(10,2)"), Kind::Number);
     }
 }

@@ -2,15 +2,9 @@
 
 #![expect(clippy::print_stderr, reason = "whoever skips a test should say so")]
 
-use std::fs;
-use std::fs::File;
-use std::path::Path;
-use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
-use tokio::time::{sleep, timeout};
-
-use crate::support::{Street, TempDir, token, until};
+use crate::support::{Street, TempDir, node, token, until};
 
 /// What `tests/js/client.mjs` works on.
 const SCHEMA: &str = r#"
@@ -66,31 +60,10 @@ CREATE FUNCTION refuse(why text) RETURNS void LANGUAGE plpgsql AS $$ BEGIN
 END $$;
 "#;
 
-/// What a refused connection, an unknown name, and so on are called by npm: whoever has no network skips the test.
-const NO_NETWORK: [&str; 11] = [
-    "EAI_AGAIN",
-    "EAI_FAIL",
-    "ECONNECTIONTIMEOUT",
-    "ECONNREFUSED",
-    "ECONNRESET",
-    "EHOSTUNREACH",
-    "EIDLETIMEOUT",
-    "ENETUNREACH",
-    "ENOTFOUND",
-    "ERR_SOCKET_TIMEOUT",
-    "ETIMEDOUT",
-];
-
-/// The client library asks for it.
-const OLDEST_NODE: u32 = 20;
-
-/// No command may take longer.
-const LIMIT: Duration = Duration::from_secs(120);
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_published_javascript_client_is_served() {
     let dir = TempDir::new();
-    if let Err(reason) = install(dir.path()).await {
+    if let Err(reason) = node::install(dir.path(), &["client.mjs"]).await {
         eprintln!("skipped: {reason}");
         return;
     }
@@ -103,89 +76,7 @@ async fn the_published_javascript_client_is_served() {
     .await;
 
     let url = format!("http://shop.localhost:{}/api", street.edge().address().port());
-    let mut node = Command::new("node");
-    node.current_dir(dir.path())
-        .args(["client.mjs", url.as_str(), token("shop").as_str()]);
-    let (status, printed) = run(node, &dir.path().join("node.log")).await;
-    assert!(status.success(), "{printed}");
-    let last = printed.lines().next_back().unwrap_or_default();
-    assert!(last.starts_with("ok ") && last.ends_with(" steps"), "{printed}");
+    let arguments = ["client.mjs", url.as_str(), &token("shop")];
+    node::script(dir.path(), &arguments, Duration::from_secs(120)).await;
     street.stop().await;
-}
-
-/// Puts the script and the library into `dir`, or says why that cannot be.
-async fn install(dir: &Path) -> Result<(), String> {
-    let node = version("node").ok_or("there is no node")?;
-    if node < OLDEST_NODE {
-        return Err(format!("node {node} is older than {OLDEST_NODE}"));
-    }
-    version("npm").ok_or("there is no npm")?;
-    let scripts = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/js");
-    for name in ["package.json", "package-lock.json", "client.mjs"] {
-        fs::copy(scripts.join(name), dir.join(name)).unwrap();
-    }
-    let mut npm = Command::new("npm");
-    npm.arg("ci").arg("--prefix").arg(dir).args([
-        "--ignore-scripts",
-        "--no-audit",
-        "--no-fund",
-        "--no-update-notifier",
-        "--prefer-offline",
-        "--fetch-retries=1",
-        "--fetch-retry-mintimeout=1000",
-        "--fetch-timeout=20000",
-    ]);
-    let (status, printed) = run(npm, &dir.join("npm.log")).await;
-    if let Some(code) = NO_NETWORK
-        .iter()
-        .find(|code| printed.contains(&format!(" code {code}")))
-    {
-        return Err(format!("npm has no network ({code})"));
-    }
-    assert!(status.success(), "{printed}");
-    Ok(())
-}
-
-/// The first number of the version of a program, if there is such a program.
-fn version(program: &str) -> Option<u32> {
-    let output = Command::new(program)
-        .arg("--version")
-        .stdin(Stdio::null())
-        .output()
-        .ok()?;
-    let version = String::from_utf8(output.stdout).ok()?;
-    let (major, _) = version.trim().trim_start_matches('v').split_once('.')?;
-    major.parse().ok()
-}
-
-/// Runs a command to its end and returns what it printed. One that does not end in time is killed and fails the test.
-async fn run(mut command: Command, log: &Path) -> (ExitStatus, String) {
-    let file = File::create(log).unwrap();
-    command
-        .stdin(Stdio::null())
-        .stdout(file.try_clone().unwrap())
-        .stderr(file);
-    let mut running = Running(command.spawn().unwrap());
-    let ended = timeout(LIMIT, async {
-        loop {
-            if let Some(status) = running.0.try_wait().unwrap() {
-                break status;
-            }
-            sleep(Duration::from_millis(10)).await;
-        }
-    })
-    .await;
-    let printed = String::from_utf8_lossy(&fs::read(log).unwrap()).into_owned();
-    assert!(ended.is_ok(), "{command:?} did not end: {printed}");
-    (ended.unwrap(), printed)
-}
-
-/// A process that is killed when this is dropped, if it still runs.
-struct Running(Child);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ended = self.0.kill();
-        let _reaped = self.0.wait();
-    }
 }

@@ -76,6 +76,77 @@ fn check_names_file_line_and_column_of_a_mistake() {
     assert!(errors.contains("did you mean `home`?"), "{errors}");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn users_are_added_listed_and_removed_whether_an_edge_runs_or_not() {
+    let mut street = Street::example().await;
+    let user = |arguments: &[&str], input: &str| {
+        let mut command = rowhouse(&street.dir().join("config"));
+        command.arg("user").args(arguments).args(["--tenant", "cliente"]);
+        command.arg("--data").arg(street.dir().join("pg"));
+        let mut child = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+        child.wait_with_output().unwrap()
+    };
+    let sign_in = async |password: &str| {
+        let form = format!("name=ana&password={password}");
+        let headers = [("Content-Type", "application/x-www-form-urlencoded")];
+        let reply = street
+            .send("POST", "cliente.localhost", "/admin/sign-in", &headers, &form)
+            .await;
+        reply.status
+    };
+    // While the edge runs: a password is made and printed, or taken.
+    let added = user(&["add", "ana"], "");
+    assert_status(&added, 0);
+    let printed = text(&added.stdout);
+    let password = printed
+        .lines()
+        .find_map(|line| line.strip_prefix("password: "))
+        .unwrap();
+    assert_eq!(sign_in(password).await, 303);
+    let changed = user(&["add", "ana", "--password-stdin"], "another one\n");
+    assert_status(&changed, 0);
+    assert!(!text(&changed.stdout).contains("another one"), "{changed:?}");
+    assert_eq!(sign_in(password).await, 403);
+    assert_eq!(sign_in("another+one").await, 303);
+    let listed = user(&["list"], "");
+    assert!(
+        text(&listed.stdout).starts_with("ana\t") && text(&listed.stdout).contains("1 sessions"),
+        "{listed:?}"
+    );
+    for (arguments, says) in [
+        (&["add", " ana"][..], "a name has 1 to 100 characters"),
+        (&["add", "rui", "--role", "postgres"], "permits no such role"),
+        (
+            &["add", "rui", "--password-stdin"],
+            "a password has 8 to 1,000 characters",
+        ),
+        (&["remove", "rui"], "cliente has no user rui"),
+    ] {
+        let refused = user(arguments, "short\n");
+        assert_status(&refused, 1);
+        assert!(text(&refused.stderr).contains(says), "{refused:?}");
+    }
+    // And without one: the command starts the server and stops it.
+    street.stop().await;
+    let user = |arguments: &[&str]| {
+        let mut command = rowhouse(&street.dir().join("config"));
+        command.arg("user").args(arguments).args(["--tenant", "cliente"]);
+        command.arg("--data").arg(street.dir().join("pg")).output().unwrap()
+    };
+    assert!(text(&user(&["list"]).stdout).starts_with("ana\t"));
+    assert_status(&user(&["remove", "ana"]), 0);
+    let listed = user(&["list"]);
+    assert_status(&listed, 0);
+    assert_eq!(text(&listed.stdout), "");
+    assert!(!street.dir().join("pg/postmaster.pid").exists());
+}
+
 #[tokio::test]
 async fn token_prints_one_that_the_edge_takes() {
     let dir = TempDir::new();

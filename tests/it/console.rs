@@ -278,14 +278,14 @@ async fn sessions_end_when_they_shall() {
     assert!(here.get("/admin/account").await.body.contains("this one"));
     leads_to(
         &here.post("/admin/sign-out", "").await,
-        "/admin/sign-in?done=signed-out",
+        "/admin/sign-in?_done=signed-out",
     );
     assert_eq!(here.get("/admin/data/").await.status, 303);
     assert_eq!(there.get("/admin/data/").await.status, 200);
     let again = Browser::sign_in(&street, CLIENTE).await;
     leads_to(
         &again.post("/admin/account/sign-out-everywhere", "").await,
-        "/admin/sign-in?done=signed-out",
+        "/admin/sign-in?_done=signed-out",
     );
     assert_eq!(there.get("/admin/data/").await.status, 303);
     assert_eq!(again.get("/admin/data/").await.status, 303);
@@ -297,7 +297,7 @@ async fn sessions_end_when_they_shall() {
     ];
     let form = "old=correct+horse&new=battery+staple&again=battery+staple";
     let changed = one.post("/admin/account/password", form).await;
-    leads_to(&changed, "/admin/account?done=password");
+    leads_to(&changed, "/admin/account?_done=password");
     // Whoever has the old cookie has nothing: the browser that changed it gets a new one.
     for ended in [&one, &two] {
         assert_eq!(ended.get("/admin/data/").await.status, 303);
@@ -311,7 +311,7 @@ async fn sessions_end_when_they_shall() {
     for (form, says) in [
         (
             "old=wrong&new=battery+staple&again=battery+staple",
-            "not the password now",
+            "not the current password",
         ),
         ("old=battery+staple&new=short&again=short", "At least 8"),
         ("old=battery+staple&new=long+enough&again=other+one", "differ"),
@@ -369,7 +369,7 @@ async fn a_row_is_made_changed_and_deleted() {
             "%3Dtext=milk&?checkbox=false&%3Dtags=a%0D%0Ab&%3Ddetails=&%3Ddue=",
         )
         .await;
-    leads_to(&made, "/admin/data/mylist/row?id=eq.1&done=created");
+    leads_to(&made, "/admin/data/mylist/row?id=eq.1&_done=created");
     let rows = street
         .get(CLIENTE, "/api/mylist?select=text,checkbox,due,tags,details")
         .await;
@@ -377,7 +377,7 @@ async fn a_row_is_made_changed_and_deleted() {
         rows.body,
         r#"[{"text":"milk","checkbox":false,"due":null,"tags":["a","b"],"details":{}}]"#
     );
-    let page = browser.get("/admin/data/mylist/row?id=eq.1&done=created").await;
+    let page = browser.get("/admin/data/mylist/row?id=eq.1&_done=created").await;
     assert!(
         page.body.contains("Created.") && page.body.contains("value=\"milk\""),
         "{}",
@@ -390,7 +390,7 @@ async fn a_row_is_made_changed_and_deleted() {
             "%3Dtext=milk&%3Dcheckbox=true&?checkbox=false&%3Ddue=2026-12-01&%3Ddetails=%7B%22n%22%3A1.10%7D",
         )
         .await;
-    leads_to(&changed, "/admin/data/mylist/row?id=eq.1&done=saved");
+    leads_to(&changed, "/admin/data/mylist/row?id=eq.1&_done=saved");
     let rows = street
         .get(CLIENTE, "/api/mylist?select=text,checkbox,due,tags,details")
         .await;
@@ -417,14 +417,14 @@ async fn a_row_is_made_changed_and_deleted() {
         );
     }
     let unchanged = browser.post("/admin/data/mylist/row?id=eq.1", "%3Dtext=milk").await;
-    leads_to(&unchanged, "/admin/data/mylist/row?id=eq.1&done=unchanged");
+    leads_to(&unchanged, "/admin/data/mylist/row?id=eq.1&_done=unchanged");
 
     let asked = browser.get("/admin/data/mylist/delete?id=eq.1").await;
     assert!(asked.body.contains("Delete this row of mylist?"), "{}", asked.body);
     assert_ne!(street.get(CLIENTE, "/api/mylist").await.body, "[]");
     leads_to(
         &browser.post("/admin/data/mylist/delete?id=eq.1", "sure=yes").await,
-        "/admin/data/mylist?done=deleted&n=1",
+        "/admin/data/mylist?_done=deleted&_n=1",
     );
     assert_eq!(street.get(CLIENTE, "/api/mylist").await.body, "[]");
     assert_eq!(browser.get("/admin/data/mylist/row?id=eq.1").await.status, 404);
@@ -520,7 +520,7 @@ async fn many_rows_are_changed_at_once_and_no_others() {
             &format!("{chosen}&do=set&column=checkbox&value=yes&sure=yes&here=%3Fq%3Drow"),
         )
         .await;
-    leads_to(&set, "/admin/data/mylist?q=row&done=changed&n=2");
+    leads_to(&set, "/admin/data/mylist?q=row&_done=changed&_n=2");
     let done = street
         .get(CLIENTE, "/api/mylist?select=id&checkbox=is.true&order=id")
         .await;
@@ -546,7 +546,7 @@ async fn many_rows_are_changed_at_once_and_no_others() {
         let reply = browser
             .post("/admin/data/mylist/bulk", &format!("row={row}&do=delete&sure=yes"))
             .await;
-        leads_to(&reply, "/admin/data/mylist?done=none");
+        leads_to(&reply, "/admin/data/mylist?_done=none");
     }
     let quoted = browser
         .post(
@@ -558,7 +558,7 @@ async fn many_rows_are_changed_at_once_and_no_others() {
     let deleted = browser
         .post("/admin/data/mylist/bulk", &format!("{chosen}&do=delete&sure=yes"))
         .await;
-    leads_to(&deleted, "/admin/data/mylist?done=deleted&n=2");
+    leads_to(&deleted, "/admin/data/mylist?_done=deleted&_n=2");
     assert_eq!(
         street.get(CLIENTE, "/api/mylist?select=id&order=id").await.body,
         r#"[{"id":1},{"id":3},{"id":5}]"#
@@ -615,6 +615,35 @@ async fn pages_of_a_list_show_every_row_once() {
         let back = browser.get(&previous.unwrap()).await;
         assert_eq!(back.body.matches("name=\"row\"").count(), 50, "{sort}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_is_a_page_where_clients_get_fewer_rows() {
+    let street = Street::start("", "[tenants.few]\nhosts = [\"few.localhost\"]\nmax_rows = 10\n").await;
+    let client = connect(&street.socket_dir(), migrate::EDGE_LOGIN, migrate::EMBEDDED_DATABASE).await;
+    users::create_tables(&client).await.unwrap();
+    users::add(&client, &"few".parse().unwrap(), "ana", None, PASSWORD)
+        .await
+        .unwrap();
+    let database = street.superuser().await;
+    database
+        .batch_execute("INSERT INTO few.mylist (text) SELECT 'row ' || n FROM generate_series(1, 60) n")
+        .await
+        .unwrap();
+    let browser = Browser::sign_in(&street, "few.localhost").await;
+    let page = browser.get("/admin/data/mylist").await.body;
+    assert_eq!(page.matches("name=\"row\"").count(), 50);
+    assert!(page.contains("rel=\"next\""));
+    assert_eq!(
+        street
+            .get("few.localhost", "/api/mylist")
+            .await
+            .json()
+            .as_array()
+            .unwrap()
+            .len(),
+        10
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -731,7 +760,7 @@ async fn an_import_is_whole_or_nothing_and_an_export_is_all_there_is() {
     let run = send(&csv, "?run=1").await;
     assert_eq!(
         run.header("x-rowhouse-next"),
-        Some("/admin/data/mylist?done=imported&n=3000"),
+        Some("/admin/data/mylist?_done=imported&_n=3000"),
         "{run:?}"
     );
     // More than the API gives at once.
@@ -740,11 +769,23 @@ async fn an_import_is_whole_or_nothing_and_an_export_is_all_there_is() {
         .await
         .json();
     assert_eq!(exported.as_array().unwrap().len(), 3000);
+    // Objects need not have the same keys, and what is exported can be imported again.
+    let form = "format=json&do=run&text=%5B%7B%22text%22%3A%22a%22%7D%2C%7B%22text%22%3A%22b%22%2C%22due%22%3A%222026-01-01%22%7D%5D";
+    leads_to(
+        &browser.post("/admin/data/mylist/import", form).await,
+        "/admin/data/mylist?_done=imported&_n=2",
+    );
+    let csv = browser
+        .get("/admin/data/mylist/export?show=text&show=due&c=text&o=is&v=a")
+        .await
+        .body;
+    assert_eq!(csv, "text,due\na,");
+    assert!(send(&csv, "?run=1").await.header("x-rowhouse-next").is_some());
     // Without the script: the text itself.
     let form = "format=json&do=run&text=%5B%7B%22text%22%3A%22by+form%22%7D%5D";
     leads_to(
         &browser.post("/admin/data/mylist/import", form).await,
-        "/admin/data/mylist?done=imported&n=1",
+        "/admin/data/mylist?_done=imported&_n=1",
     );
 }
 
@@ -815,6 +856,10 @@ async fn a_relation_of_the_api_is_a_page_for_who_reads() {
         "{}",
         page.body
     );
+    let link = street
+        .send("GET", CLIENTE, "/api/mylist?limit=5", &[("Accept", BROWSERS)], "")
+        .await;
+    assert_eq!(link.body, "[]", "who asks for certain rows gets them");
     for accept in ["*/*", "application/json", "application/json, text/html;q=0.9"] {
         let rows = street
             .send("GET", CLIENTE, "/api/mylist", &[("Accept", accept)], "")
@@ -833,8 +878,17 @@ async fn a_relation_of_the_api_is_a_page_for_who_reads() {
     let browser = Browser::sign_in(&street, CLIENTE).await;
     assert_eq!(browser.post_without_key("/admin/api/mylist", form).await.status, 403);
     // What would concern every row, because the query says nothing of which, is not sent.
-    for method in ["DELETE", "PATCH"] {
-        let form = format!("method={method}&query=select%3D*%26limit%3D5&prefer=&body=%7B%7D");
+    for (method, query) in [
+        ("DELETE", "select=*&limit=5"),
+        ("PATCH", "select=*&limit=5"),
+        ("DELETE", ""),
+        ("DELETE", "apikey.limit=1"),
+        ("DELETE", "steps.id=eq.0"),
+        ("DELETE", "on_conflict=id"),
+        ("DELETE", "id"),
+    ] {
+        let query = query.replace('=', "%3D").replace('&', "%26");
+        let form = format!("method={method}&query={query}&prefer=&body=%7B%7D");
         let tried = browser.post("/admin/api/mylist", &form).await;
         assert!(tried.body.contains("Not sent"), "{tried:?}");
     }
@@ -1045,7 +1099,7 @@ async fn the_street_shows_all_tenants_to_the_operator_alone() {
     street.write_migration("tenant/V200__bad.sql", "SELECT nonsense;");
     leads_to(
         &operator.post("/admin/street/reload", "").await,
-        "/admin/?done=reloaded",
+        "/admin/?_done=reloaded",
     );
     until(
         Duration::from_secs(10),
@@ -1078,7 +1132,7 @@ async fn the_operator_drains_resumes_closes_and_signs() {
     );
     leads_to(
         &operator.post("/admin/tenants/cliente/drain", "").await,
-        "/admin/tenants/cliente?done=drained",
+        "/admin/tenants/cliente?_done=drained",
     );
     let drained = street.get(CLIENTE, "/api/mylist").await;
     assert_eq!((drained.status, drained.code().as_str()), (503, "draining"));
@@ -1094,7 +1148,7 @@ async fn the_operator_drains_resumes_closes_and_signs() {
     assert_eq!(street.get(CLIENTE, "/api/mylist").await.status, 503);
     leads_to(
         &operator.post("/admin/tenants/cliente/resume", "").await,
-        "/admin/tenants/cliente?done=resumed",
+        "/admin/tenants/cliente?_done=resumed",
     );
     assert_eq!(street.get(CLIENTE, "/api/mylist").await.status, 200);
     // The operator's own is not drained: nobody could resume it.
@@ -1108,7 +1162,7 @@ async fn the_operator_drains_resumes_closes_and_signs() {
         closed
             .header("location")
             .unwrap()
-            .starts_with("/admin/tenants/cliente?done=closed&n="),
+            .starts_with("/admin/tenants/cliente?_done=closed&_n="),
         "{closed:?}"
     );
     assert_eq!(idle(&street.status().await), 0);
@@ -1196,5 +1250,183 @@ async fn a_trusted_proxy_says_who_asks_and_how() {
     assert!(
         set.starts_with("__Host-rowhouse=") && set.ends_with("; Secure"),
         "{set}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn odd_tables_are_listed_opened_and_saved() {
+    let street = street().await;
+    let database = street.superuser().await;
+    database
+        .batch_execute(
+            "SET search_path = cliente;
+             CREATE TABLE selfref (id int PRIMARY KEY, parent_id int REFERENCES selfref, name text);
+             INSERT INTO selfref VALUES (1, NULL, 'root'), (2, 1, 'leaf');
+             INSERT INTO people VALUES ('Caio', NULL);
+             CREATE TABLE hidden (id int PRIMARY KEY, person text REFERENCES people);
+             CREATE VIEW a_people AS SELECT * FROM people WHERE false;
+             CREATE TABLE badges (id int PRIMARY KEY, person text REFERENCES people, photo bytea NOT NULL);
+             INSERT INTO badges VALUES (1, 'Caio', '\\x0102');
+             CREATE TABLE pairs (a int, done text, v int, PRIMARY KEY (a, done));
+             INSERT INTO pairs VALUES (1, '&_done=x', 5);
+             CREATE DOMAIN doc AS jsonb;
+             CREATE TABLE guarded (id int PRIMARY KEY, name text, body doc, at date);
+             INSERT INTO guarded VALUES (1, 'kept', '{\"a\": 1}', 'infinity'), (2, 'free', '{}', NULL);
+             ALTER TABLE guarded ENABLE ROW LEVEL SECURITY;
+             CREATE POLICY see ON guarded FOR SELECT USING (true);
+             CREATE POLICY change ON guarded FOR UPDATE USING (id > 1);
+             GRANT SELECT, INSERT, UPDATE, DELETE ON selfref, badges, pairs, guarded TO rowhouse_cliente_user;
+             GRANT SELECT ON a_people TO rowhouse_cliente_user;
+             NOTIFY rowhouse",
+        )
+        .await
+        .unwrap();
+    let browser = Browser::sign_in(&street, CLIENTE).await;
+    until(Duration::from_secs(5), "the tables", async || {
+        browser.get("/admin/data/guarded").await.status == 200
+    })
+    .await;
+    // What refers to itself, named by its own text.
+    let selfref = browser.get("/admin/data/selfref").await;
+    assert!(selfref.body.contains("row?id=eq.1\">root</a>"), "{selfref:?}");
+    // A table that is closed, and a view over the table that is meant, are in nobody's way.
+    let person = browser.get("/admin/data/people/row?name=eq.Caio").await;
+    assert!(
+        person.status == 200 && person.body.contains("badges by person") && !person.body.contains("hidden by person"),
+        "{person:?}"
+    );
+    let badge = browser.get("/admin/data/badges/row?id=eq.1").await.body;
+    assert!(
+        badge.contains("/admin/data/people/pick") && badge.contains("2 bytes"),
+        "{badge}"
+    );
+    let (_, photo) = badge.split_once("name=\"=photo\"").unwrap();
+    assert!(
+        !photo.split('>').next().unwrap().contains("required"),
+        "the bytes are there already: {photo}"
+    );
+    // A key that looks like a notice.
+    let pair = browser
+        .get("/admin/data/pairs/row?a=eq.1&done=eq.%26_done%3Dx&_done=saved")
+        .await;
+    assert!(pair.status == 200 && pair.body.contains("Saved."), "{pair:?}");
+    // A policy that hides a row from changes: that is said, and what was written is not lost.
+    let refused = browser.post("/admin/data/guarded/row?id=eq.1", "%3Dname=lost").await;
+    assert!(
+        refused.status == 400 && refused.body.contains("Nothing was saved.") && refused.body.contains("value=\"lost\""),
+        "{refused:?}"
+    );
+    // A date that no calendar has is not in one, and a domain over JSON is JSON.
+    let first = browser.get("/admin/data/guarded/row?id=eq.1").await.body;
+    assert!(
+        first.contains("value=\"infinity\"") && !first.contains("type=\"date\""),
+        "{first}"
+    );
+    let saved = browser
+        .post("/admin/data/guarded/row?id=eq.2", "%3Dbody=%7B%22a%22%3A2%7D")
+        .await;
+    assert_eq!(saved.status, 303, "{saved:?}");
+    let row = database
+        .query_one("SELECT body ->> 'a' FROM cliente.guarded WHERE id = 2", &[])
+        .await
+        .unwrap();
+    assert_eq!(row.get::<_, &str>(0), "2");
+    // A filter that makes no sense shows no rows, rather than all.
+    let misfit = browser.get("/admin/data/guarded?c=id&o=contains&v=5").await;
+    assert!(
+        misfit.status == 400
+            && misfit.body.contains("The filter of id does not fit")
+            && !misfit.body.contains("name=\"row\""),
+        "{misfit:?}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_old_form_sets_nothing_back() {
+    let street = street().await;
+    let database = street.superuser().await;
+    database
+        .batch_execute("INSERT INTO cliente.mylist (text) VALUES ('milk')")
+        .await
+        .unwrap();
+    let browser = Browser::sign_in(&street, CLIENTE).await;
+    let page = browser.get("/admin/data/mylist/row?id=eq.1").await.body;
+    let shown = |column: &str| {
+        let (_, rest) = page.split_once(&format!("name=\"~{column}\" value=\"")).unwrap();
+        rest.split('"').next().unwrap().to_owned()
+    };
+    let form = format!(
+        "%7Etext={}&%3Dtext=milk&%7Edue={}&%3Ddue=2026-12-24",
+        shown("text"),
+        shown("due")
+    );
+    database
+        .batch_execute("UPDATE cliente.mylist SET text = 'eggs'")
+        .await
+        .unwrap();
+    assert_eq!(browser.post("/admin/data/mylist/row?id=eq.1", &form).await.status, 303);
+    let row = street.get(CLIENTE, "/api/mylist?select=text,due").await;
+    assert_eq!(row.body, r#"[{"text":"eggs","due":"2026-12-24"}]"#);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_written_outlives_the_session() {
+    let street = street().await;
+    let form = [("Content-Type", "application/x-www-form-urlencoded")];
+    let body = "_key=old&%3Dtext=written+%22before%22&?checkbox=false";
+    let asked = street
+        .send("POST", CLIENTE, "/admin/data/mylist/new", &form, body)
+        .await;
+    assert_eq!(asked.status, 401);
+    for carried in [
+        "name=\"replay\" value=\"/admin/data/mylist/new\"",
+        "name=\"replay:=text\" value=\"written &#34;before&#34;\"",
+    ] {
+        assert!(asked.body.contains(carried), "{carried}: {}", asked.body);
+    }
+    assert!(!asked.body.contains("replay:_key"));
+    // A wrong password keeps it, the right one shows it, and nothing is sent without a further press.
+    let carried = "replay=/admin/data/mylist/new&replay:%3Dtext=written+%22before%22&replay:?checkbox=false";
+    let wrong = street
+        .send(
+            "POST",
+            CLIENTE,
+            "/admin/sign-in",
+            &form,
+            &format!("name=ana&password=wrong&{carried}"),
+        )
+        .await;
+    assert!(wrong.status == 403 && wrong.body.contains("replay:=text"), "{wrong:?}");
+    let right = street
+        .send(
+            "POST",
+            CLIENTE,
+            "/admin/sign-in",
+            &form,
+            &format!("name=ana&password=correct+horse&{carried}"),
+        )
+        .await;
+    assert!(
+        right.status == 200 && right.body.contains("action=\"/admin/data/mylist/new\""),
+        "{right:?}"
+    );
+    assert_eq!(street.get(CLIENTE, "/api/mylist").await.body, "[]");
+    let browser = Browser {
+        street: &street,
+        host: CLIENTE,
+        cookie: cookie(&right),
+    };
+    let sent = browser
+        .post("/admin/data/mylist/new", "%3Dtext=written+%22before%22&?checkbox=false")
+        .await;
+    assert_eq!(sent.status, 303, "{sent:?}");
+    // It goes nowhere but into the console.
+    let foreign = format!(
+        "name=ana&password=correct+horse&{}",
+        carried.replace("/admin/data/mylist/new", "https://evil.example/")
+    );
+    leads_to(
+        &street.send("POST", CLIENTE, "/admin/sign-in", &form, &foreign).await,
+        "/admin/",
     );
 }

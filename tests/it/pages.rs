@@ -221,6 +221,9 @@ async fn pages_speak_portuguese_to_who_likes_that_better() {
         (CLIENTE, "/nothing", "Para a página inicial"),
     ] {
         let page = street.send("GET", host, path, &portuguese, "").await;
-        assert!(page.body.contains("<html lang=\"pt\">") && page.body.contains(says), "{path}: {page:?}");
+        assert!(
+            page.body.contains("<html lang=\"pt\">") && page.body.contains(says),
+            "{path}: {page:?}"
+        );
     }
 }

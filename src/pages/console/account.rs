@@ -20,6 +20,28 @@ pub struct SignIn<'a> {
     pub refused: Option<&'a str>,
     /// Whether there is nobody who could sign in.
     pub nobody: bool,
+    /// A form that is sent again afterwards: where it goes, and what it carries.
+    pub replay: Option<(&'a str, &'a [(String, String)])>,
+}
+
+/// Somebody has signed in who had written something before.
+#[derive(Debug, Template)]
+#[template(path = "console/send_again.html")]
+pub struct SendAgain<'a> {
+    /// What stands around it.
+    pub frame: Frame<'a>,
+    /// Where the form goes.
+    pub action: &'a str,
+    /// What it carries.
+    pub fields: &'a [(String, String)],
+}
+
+impl SendAgain<'_> {
+    /// The page as HTML.
+    #[must_use]
+    pub fn render(&self) -> String {
+        finish(self, 4096)
+    }
 }
 
 impl SignIn<'_> {

@@ -5,6 +5,7 @@ use askama::Template;
 use super::{Frame, Part};
 use crate::pages::words::fill;
 use crate::pages::{Scope, finish};
+use crate::percent::encode;
 
 /// A row to be seen, made or changed.
 #[derive(Debug, Template)]
@@ -20,6 +21,8 @@ pub struct Form<'a> {
     pub key: Option<&'a str>,
     /// What a reader knows the row by.
     pub label: &'a str,
+    /// The list that it was opened from: the query string of its address, or nothing.
+    pub here: &'a str,
     /// The columns.
     pub fields: Vec<Field<'a>>,
     /// What is wrong with the whole.
@@ -67,6 +70,8 @@ pub struct Field<'a> {
     pub bytes: Option<usize>,
     /// What is wrong with it.
     pub problem: Option<String>,
+    /// What tells whether somebody has touched it.
+    pub mark: String,
 }
 
 /// How a column is filled in.
@@ -156,6 +161,10 @@ impl Form<'_> {
         fill(text, &[self.name])
     }
 
+    fn here_parameter(&self) -> String {
+        here_parameter(self.here)
+    }
+
     fn has_problems(&self) -> bool {
         self.problem.is_some() || self.fields.iter().any(|field| field.problem.is_some())
     }
@@ -215,6 +224,17 @@ impl Form<'_> {
     }
 }
 
+/// The list that a page was opened from, as a parameter behind others.
+#[must_use]
+pub fn here_parameter(here: &str) -> String {
+    if here.is_empty() {
+        return String::new();
+    }
+    let mut parameter = String::from("&_here=");
+    encode(here, &mut parameter);
+    parameter
+}
+
 /// What is asked back before rows are changed or deleted.
 #[derive(Debug, Template)]
 #[template(path = "console/confirm.html")]
@@ -233,6 +253,8 @@ pub struct Confirm<'a> {
     pub labels: Vec<&'a str>,
     /// How many more there are.
     pub more: usize,
+    /// What refers to them: names, with how many rows.
+    pub related: Vec<(&'a str, String)>,
     /// The word of the button.
     pub button: &'a str,
     /// Where to go instead.

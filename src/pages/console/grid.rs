@@ -2,7 +2,7 @@
 
 use askama::Template;
 
-use super::{Frame, Part};
+use super::{Frame, Part, here_parameter};
 use crate::pages::cell::Cell;
 use crate::pages::words::fill;
 use crate::pages::{Kind, Scope, finish};
@@ -125,6 +125,8 @@ pub struct GridColumn<'a> {
     pub sort_href: Option<String>,
     /// What the database says about it.
     pub comment: Option<&'a str>,
+    /// Whether a reader knows the rows by it.
+    pub label: bool,
 }
 
 /// One row.
@@ -155,6 +157,8 @@ struct GridCell<'a> {
     cell: Cell<'a>,
     refers: Option<(&'a str, Option<&'a str>)>,
     bytes: Option<usize>,
+    /// Whether it is a way to the row.
+    opens: bool,
 }
 
 /// A filter of the form.
@@ -221,7 +225,10 @@ impl Grid<'_> {
     }
 
     fn cells<'s>(&'s self, row: &'s GridRow) -> impl Iterator<Item = GridCell<'s>> {
-        self.columns.iter().zip(&row.values).map(|(column, value)| GridCell {
+        // What rows are known by opens them, and the first column; what refers to another row opens that.
+        let first = row.values.iter().position(|value| value.refers.is_none());
+        let cells = self.columns.iter().zip(&row.values).enumerate();
+        cells.map(move |(at, (column, value))| GridCell {
             class: if column.kind == Kind::Number { "n" } else { "" },
             cell: Cell::new(column.kind, value.text.as_deref()),
             refers: value
@@ -229,7 +236,12 @@ impl Grid<'_> {
                 .as_ref()
                 .map(|(href, label)| (href.as_str(), label.as_deref())),
             bytes: value.bytes,
+            opens: row.key.is_some() && value.refers.is_none() && (Some(at) == first || column.label),
         })
+    }
+
+    fn here_parameter(&self) -> String {
+        here_parameter(&self.here)
     }
 
     fn shown(&self) -> usize {

@@ -17,9 +17,9 @@ mod grid;
 mod import;
 mod street;
 
-pub use account::{Account, OpenSession, SignIn};
+pub use account::{Account, OpenSession, SendAgain, SignIn};
 pub use explorer::{AllOfApi, Answer, ApiColumn, ApiPage, Example, Operation, Try};
-pub use form::{Choice, Confirm, Field, Form, Input, Pick, RelatedRows};
+pub use form::{Choice, Confirm, Field, Form, Input, Pick, RelatedRows, here_parameter};
 pub use grid::{
     BulkColumn, FilterColumn, FilterLine, Grid, GridColumn, GridRow, GridValue, OperatorWord, Overview, OverviewLine,
 };

@@ -165,8 +165,8 @@ pub struct TenantPage<'a> {
     pub can_drain: bool,
     /// The roles that a token may name; none if there is no key.
     pub roles: Vec<String>,
-    /// A token that was signed just now.
-    pub token: Option<String>,
+    /// A token that was signed just now, and what it is good for.
+    pub token: Option<(String, String)>,
 }
 
 /// The part of a tenant's page that changes by itself.

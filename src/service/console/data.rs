@@ -6,20 +6,20 @@ use http::{HeaderValue, Method, Response, StatusCode};
 use crate::catalog::{Column, Relation};
 use crate::error::Error;
 use crate::pages::console::{
-    BulkColumn, ConsoleFailure, FilterColumn, FilterLine, Frame, Grid, GridColumn, GridRow, GridValue, OperatorWord,
-    Overview, OverviewLine, Part,
+    BulkColumn, FilterColumn, FilterLine, Frame, Grid, GridColumn, GridRow, GridValue, OperatorWord, Overview,
+    OverviewLine, Part,
 };
 use crate::pages::quoted;
-use crate::pages::words::Words;
+use crate::pages::words::{Words, fill};
 use crate::percent::encode;
 use crate::response;
 use crate::server::Body;
 use crate::views;
-use crate::views::form::{Values, key_of, label, label_column, reference, text_of};
+use crate::views::form::{Reference, Values, key_of, label, label_column, reference, text_of};
 use crate::views::grid::{add_conditions, is_sortable};
 use crate::views::{GRID_SIZE, GridQuery, Operator, Place};
 
-use super::{Ask, Reply, Room, Service, Visit};
+use super::{Ask, MOST_BYTES, Reply, Room, Service, Visit};
 
 /// Rows that are offered for a key.
 const CHOICES: usize = 20;
@@ -63,7 +63,10 @@ impl Service {
         let room = self.room(visit).await?;
         let (relation, rights) = room.relation(name)?;
         let query = GridQuery::parse(visit.query(), relation);
-        let (rows, total, problem) = self.rows_of(visit, &room, relation, &query).await?;
+        let (rows, total, problem) = match &query.misfit {
+            Some(column) => (Vec::new(), None, Some(fill(visit.words.misfit, &[column]))),
+            None => self.rows_of(visit, &room, relation, &query).await?,
+        };
         let page = grid(visit, &room, relation, &query, rows);
         let notice = visit.notice();
         let relations = room.navigation(visit.tenant);
@@ -96,20 +99,28 @@ impl Service {
         query: &GridQuery,
     ) -> Result<(Vec<Values>, Option<u64>, Option<String>), Error> {
         let first = query.place == Place::First;
-        let text = query.page(relation, &select(room, relation, query, true));
-        let counting = Ask {
-            prefer: if first { "count=estimated" } else { "" },
-            ..Ask::get(&relation.name, &text)
-        };
-        let mut reply = self.reply(visit, counting).await?;
-        if !reply.is_good() && reply.said().code == "42501" {
-            // What it refers to may be closed to the role; its own rows need not be.
-            let text = query.page(relation, &select(room, relation, query, false));
-            let again = Ask {
+        // A page is a page, even where a client gets fewer rows at once.
+        let whole = u64::from(visit.tenant.config().limits.max_rows.get()) <= GRID_SIZE;
+        let ask = async |take| {
+            let text = query.page(relation, &select(room, relation, query, take));
+            let ask = Ask {
                 prefer: if first { "count=estimated" } else { "" },
+                whole,
                 ..Ask::get(&relation.name, &text)
             };
-            reply = self.reply(visit, again).await?;
+            self.reply(visit, ask).await
+        };
+        let mut reply = match ask(Take::All).await {
+            // Bytes are shown by their size alone, and so large a page is made of bytes as a rule.
+            Err(Error::ResponseTooLarge { .. }) => ask(Take::WithoutBytes).await?,
+            reply => reply?,
+        };
+        if reply.status.is_client_error() {
+            // What it refers to may be closed to the role; its own rows need not be.
+            let again = ask(Take::WithoutReferences).await?;
+            if again.is_good() {
+                reply = again;
+            }
         }
         if !reply.is_good() {
             return Ok((Vec::new(), None, Some(reply.said().text())));
@@ -147,17 +158,8 @@ impl Service {
         };
         let answer = self.ask(visit, asked).await?;
         if !answer.status().is_success() {
-            let reply = Reply::collect(answer).await?;
-            let relations = room.navigation(visit.tenant);
-            let said = reply.said().text();
-            let page = ConsoleFailure {
-                frame: visit.frame(&relations, Part::Data, name),
-                status: reply.status.as_u16(),
-                message: &said,
-                hint: None,
-                request_id: visit.asking.id.as_str(),
-            };
-            return Ok(response::console(reply.status, page.render()));
+            let reply = Reply::collect(answer, MOST_BYTES).await?;
+            return Ok(reply.refusal(visit, &room, name));
         }
         let (parts, body) = answer.into_parts();
         let mut response = response::file(body);
@@ -214,25 +216,39 @@ impl Service {
     }
 }
 
+/// What is asked of each row.
+#[derive(Clone, Copy, Eq, PartialEq)]
+enum Take {
+    All,
+    WithoutBytes,
+    WithoutReferences,
+}
+
 /// What a list asks of each row: the columns that are shown, the key, and what the rows are known by that it refers to.
-fn select(room: &Room, relation: &Relation, query: &GridQuery, embeds: bool) -> String {
+fn select(room: &Room, relation: &Relation, query: &GridQuery, take: Take) -> String {
     let mut names: Vec<String> = relation
         .columns
         .iter()
         .filter(|column| query.shows(&column.name) || is_needed(relation, query, column))
+        .filter(|column| take != Take::WithoutBytes || &*column.base_type != "bytea")
         .map(|column| quoted(&column.name))
         .collect();
     let shown = relation
         .columns
         .iter()
         .enumerate()
-        .filter(|(_, column)| embeds && query.shows(&column.name));
+        .filter(|(_, column)| take == Take::All && query.shows(&column.name));
     for (at, column) in shown {
-        if let Some((target, key)) = reference(room.catalog(), relation, &column.name)
-            && let Some(label) = label_column(target)
+        if let Some(found) = reference(room.catalog(), relation, &column.name)
+            && let Some(label) = label_column(found.target)
         {
-            let (target, constraint, label) = (quoted(&target.name), quoted(&key.constraint), quoted(&label.name));
-            names.push(format!("{EMBEDDED}{at}:{target}!{constraint}({label})"));
+            // What refers to its own relation is known by its column, anything else by its constraint.
+            let by = if found.is_self {
+                quoted(&column.name)
+            } else {
+                format!("{}!{}", quoted(&found.target.name), quoted(&found.key.constraint))
+            };
+            names.push(format!("{EMBEDDED}{at}:{by}({})", quoted(&label.name)));
         }
     }
     names.join(",")
@@ -275,7 +291,7 @@ fn grid<'a>(
     if backwards {
         rows.reverse();
     }
-    let keyset = GridQuery::has_keyset(relation);
+    let keyset = query.has_keyset(relation);
     let order = query.order(relation);
     let marks = |row: &Values| -> Vec<Option<String>> {
         let of = |(column, _): &(&Column, bool)| row.get(&*column.name).and_then(|raw| text_of(raw));
@@ -308,7 +324,7 @@ fn grid<'a>(
             GridColumn {
                 name: &column.name,
                 type_name: &column.type_name,
-                kind: views::kind(&column.type_name),
+                kind: views::kind(column),
                 key: relation.key().any(|key| key.name == column.name),
                 sorted,
                 sort_href: is_sortable(column).then(|| {
@@ -316,6 +332,7 @@ fn grid<'a>(
                     format!("/admin/data/{}{}", path_of(&relation.name), sorted.to_text())
                 }),
                 comment: column.comment.as_deref(),
+                label: label_column(relation).is_some_and(|label| label.name == column.name),
             }
         })
         .collect();
@@ -415,16 +432,19 @@ fn grid_rows(room: &Room, relation: &Relation, query: &GridQuery, rows: Vec<Valu
             .enumerate()
             .filter(|(_, column)| query.shows(&column.name));
         let values = shown.map(|(at, column)| {
-            let mut text = row.get(&*column.name).and_then(|raw| text_of(raw));
+            let mut text = match row.get(&*column.name) {
+                Some(raw) => text_of(raw),
+                None => Some("…".to_owned()),
+            };
             let bytes = text
                 .as_ref()
-                .filter(|_| &*column.base_type == "bytea")
+                .filter(|text| &*column.base_type == "bytea" && text.starts_with("\\x"))
                 .map(|text| text.len().saturating_sub(2) / 2);
             if bytes.is_some() {
                 text = None;
             }
             let refers = text.as_deref().and_then(|value| {
-                let (target, key) = reference(room.catalog(), relation, &column.name)?;
+                let Reference { target, key, .. } = reference(room.catalog(), relation, &column.name)?;
                 let (_, theirs) = key.columns.first()?;
                 let mut href = format!("/admin/data/{}/row?", path_of(&target.name));
                 // Only a key opens a row; what refers to another unique column opens a list.

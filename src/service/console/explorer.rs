@@ -117,7 +117,7 @@ impl Service {
             answer: Some(answer),
         };
         // Of the API they concern every row; here that is a slip, as the example above has no filter.
-        if [Method::PATCH, Method::DELETE].contains(&method) && !has_filter(&query) {
+        if [Method::PATCH, Method::DELETE].contains(&method) && !has_filter(relation, &query) {
             let words = visit.words;
             return Ok(tried(answered(
                 words.api_not_sent.to_owned(),
@@ -179,15 +179,18 @@ impl Service {
     }
 }
 
-/// Whether a query string narrows what it is about.
-fn has_filter(query: &str) -> bool {
-    let names = query
+/// Whether a query string narrows which rows of a relation it is about: by a column of its own, or by logic. What filters
+/// embedded rows does not, nor what is no filter at all.
+fn has_filter(relation: &Relation, query: &str) -> bool {
+    let mut names = query
         .trim_start_matches('?')
         .split('&')
-        .filter_map(|pair| pair.split('=').next());
-    let mut filters =
-        names.filter(|name| !name.is_empty() && !["select", "order", "limit", "offset", "columns"].contains(name));
-    filters.next().is_some()
+        .filter_map(|pair| pair.split_once('='))
+        .map(|(name, _)| views::grid::decoded(name));
+    names.any(|name| {
+        let column = name.split("->").next().unwrap_or_default().trim_matches('"');
+        ["and", "or", "not.and", "not.or"].contains(&&*name) || relation.field(column).is_some()
+    })
 }
 
 fn user<'v>(visit: &'v Visit<'_>) -> &'v str {
@@ -296,7 +299,7 @@ fn example_filter(relation: &Relation) -> Option<(&Column, &'static str, &'stati
         relation
             .columns
             .iter()
-            .find(|column| views::kind(&column.type_name) == wanted && column.labels.is_empty())
+            .find(|column| views::kind(column) == wanted && column.labels.is_empty())
     };
     of(Kind::Boolean)
         .map(|column| (column, "is", "false"))
@@ -396,7 +399,7 @@ fn example_value(column: &Column) -> serde_json::Value {
     if let Some(label) = column.labels.first() {
         return serde_json::Value::from(&**label);
     }
-    match views::kind(&column.type_name) {
+    match views::kind(column) {
         Kind::Boolean => false.into(),
         Kind::Number => 1.into(),
         Kind::Json => serde_json::json!({}),

@@ -9,18 +9,22 @@ use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{HeaderName, HeaderValue, Method, Response, StatusCode};
 use hyper::body::Incoming;
+use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
-use crate::catalog::Relation;
+use crate::catalog::{Column, Relation};
 use crate::error::Error;
 use crate::pages::console::{Import, Part, Preview};
 use crate::pages::words::{Words, fill};
+use crate::pages::{Kind, quoted};
+use crate::percent::encode;
 use crate::response;
 use crate::server::Body;
-use crate::views::form::{Sent, text_of};
+use crate::views;
+use crate::views::form::{Said, Sent, text_of};
 
 use super::data::path_of;
 use super::{Ask, FORM_KEY, Reply, Service, Visit, refused, see_other};
@@ -35,6 +39,9 @@ const UPLOAD: Duration = Duration::from_secs(120);
 /// Files that are worked on at once: each may be held several times over.
 static FILES: Semaphore = Semaphore::const_new(2);
 
+/// Files that are on their way or wait for that: all may be as large as a file can be.
+static UPLOADS: Semaphore = Semaphore::const_new(8);
+
 /// The longest wait for that.
 const TURN: Duration = Duration::from_secs(10);
 
@@ -48,12 +55,11 @@ const SEARCH: Duration = Duration::from_secs(10);
 /// Where the script goes on.
 const NEXT: HeaderName = HeaderName::from_static("x-rowhouse-next");
 
-/// What a file holds.
+/// What a file holds, as JSON: CSV has become that.
 struct File {
-    json: bool,
     bytes: Bytes,
     columns: Vec<String>,
-    /// Where each row begins and ends; of CSV the line of names is in front of the first.
+    /// Where each row begins and ends.
     rows: Vec<(usize, usize)>,
     /// The first rows, as they are shown.
     shown: Vec<Vec<String>>,
@@ -104,6 +110,9 @@ impl Service {
             return Ok(refused(visit));
         }
         // Before its turn, or who sends slowly would hold up all others.
+        let Ok(_upload) = UPLOADS.try_acquire() else {
+            return Err(Error::ImportsBusy);
+        };
         let limit = if scripted { MOST } else { self.max_body };
         let body = timeout(UPLOAD, self.body(body, limit))
             .await
@@ -119,7 +128,7 @@ impl Service {
             return match self.try_file(visit, relation, file, run).await? {
                 Ok(count) => {
                     let mut response = response::html(StatusCode::OK, String::new());
-                    let next = format!("/admin/data/{}?done=imported&n={count}", path_of(name));
+                    let next = format!("/admin/data/{}?_done=imported&_n={count}", path_of(name));
                     if let Ok(next) = HeaderValue::from_str(&next) {
                         response.headers_mut().insert(NEXT, next);
                     }
@@ -142,7 +151,7 @@ impl Service {
         let file = File::read(page.json, text, relation, words).await?;
         match self.try_file(visit, relation, file, sent.get("do") == "run").await? {
             Ok(count) => Ok(see_other(&format!(
-                "/admin/data/{}?done=imported&n={count}",
+                "/admin/data/{}?_done=imported&_n={count}",
                 path_of(name)
             ))),
             Err(preview) => {
@@ -188,27 +197,38 @@ impl Service {
         let of_row = ["22", "23"].iter().any(|class| said.code.starts_with(class));
         if of_row && (2..=SEARCHED).contains(&file.rows.len()) {
             // That it takes too long is no reason not to say what is wrong.
-            if let Ok(number) = timeout(SEARCH, self.first_wrong(visit, relation, &file)).await {
-                problem = format!("{} {problem}", fill(words.import_row, &[&number?.to_string()]));
+            if let Ok(found) = timeout(SEARCH, self.first_wrong(visit, relation, &file)).await
+                && let Some((number, said)) = found?
+            {
+                let number = fill(words.import_row, &[&number.to_string()]);
+                problem = format!("{number} {}", said.text());
             }
         }
         preview.problem = Some(problem);
         Ok(Err(preview))
     }
 
-    /// The number of the first row that does not fit, from 1: the smallest beginning of the file that is refused ends
-    /// with it.
-    async fn first_wrong(&self, visit: &Visit<'_>, relation: &Relation, file: &File) -> Result<usize, Error> {
-        let (mut good, mut bad) = (0, file.rows.len());
+    /// The number of the first row that does not fit, from 1, and what is wrong with it: the smallest beginning of the file
+    /// that is refused ends with it. None if nothing is refused any more.
+    async fn first_wrong(
+        &self,
+        visit: &Visit<'_>,
+        relation: &Relation,
+        file: &File,
+    ) -> Result<Option<(usize, Said)>, Error> {
+        let (mut good, mut bad) = (0, file.rows.len() + 1);
+        let mut last = None;
         while bad - good > 1 {
             let middle = good.midpoint(bad);
-            if self.insert(visit, relation, file, middle, false).await?.is_good() {
+            let reply = self.insert(visit, relation, file, middle, false).await?;
+            if reply.is_good() {
                 good = middle;
             } else {
                 bad = middle;
+                last = Some(reply.said());
             }
         }
-        Ok(bad)
+        Ok(last.map(|said| (bad, said)))
     }
 
     /// Stores the first rows of a file; undone unless it shall be `kept`.
@@ -220,9 +240,15 @@ impl Service {
         rows: usize,
         kept: bool,
     ) -> Result<Reply, Error> {
+        // Objects need not have the same keys: what one lacks is its column's default.
+        // What the database makes itself, it makes anew: an export holds that as well.
+        let is_made = |name: &String| relation.column(name).is_some_and(|(_, column)| column.generated);
+        let names = file.columns.iter().filter(|name| !is_made(name));
+        let names: Vec<String> = names.map(|name| quoted(name)).collect();
+        let mut query = String::from("?columns=");
+        encode(&names.join(","), &mut query);
         let ask = Ask {
             method: Method::POST,
-            content_type: if file.json { "application/json" } else { "text/csv" },
             prefer: if kept {
                 "return=minimal, missing=default"
             } else {
@@ -230,7 +256,7 @@ impl Service {
             },
             undone: !kept,
             body: file.beginning(rows),
-            ..Ask::get(&relation.name, "")
+            ..Ask::get(&relation.name, &query)
         };
         self.reply(visit, ask).await
     }
@@ -245,12 +271,12 @@ impl File {
         relation: &Relation,
         words: &'static Words,
     ) -> Result<Result<Self, String>, Error> {
-        let columns: Vec<Box<str>> = relation.columns.iter().map(|column| column.name.clone()).collect();
+        let columns: Vec<Known> = relation.columns.iter().map(Known::of).collect();
         let reading = spawn_blocking(move || Self::parse(json, bytes, &columns, words));
         reading.await.map_err(|_| Error::BodyBroken)
     }
 
-    fn parse(json: bool, bytes: Bytes, known: &[Box<str>], words: &Words) -> Result<Self, String> {
+    fn parse(json: bool, bytes: Bytes, known: &[Known], words: &Words) -> Result<Self, String> {
         // What spreadsheets write in front.
         let bytes = if bytes.starts_with(b"\xef\xbb\xbf") {
             bytes.slice(3..)
@@ -264,10 +290,13 @@ impl File {
         }
     }
 
-    fn parse_json(bytes: Bytes, known: &[Box<str>], words: &Words) -> Result<Self, String> {
+    fn parse_json(bytes: Bytes, known: &[Known], words: &Words) -> Result<Self, String> {
         let wrong = |error: serde_json::Error| fill(words.no_json, &[&error.to_string()]);
         let text = std::str::from_utf8(&bytes).map_err(|error| error.to_string())?;
         let items: Vec<&RawValue> = serde_json::from_str(text).map_err(wrong)?;
+        if items.is_empty() {
+            return Err(words.import_empty.to_owned());
+        }
         if items.len() > MOST_ROWS {
             return Err(fill(words.import_too_many, &[&MOST_ROWS.to_string()]));
         }
@@ -295,7 +324,6 @@ impl File {
             .iter()
             .map(|row| columns.iter().map(|column| value(row, column)).collect());
         Ok(Self {
-            json: true,
             shown: shown.collect(),
             columns,
             rows,
@@ -303,34 +331,60 @@ impl File {
         })
     }
 
-    fn parse_csv(bytes: Bytes, known: &[Box<str>], words: &Words) -> Result<Self, String> {
+    /// A field that is empty is NULL where its column permits that, and so is one that says NULL; else it is what it says.
+    fn parse_csv(bytes: Bytes, known: &[Known], words: &Words) -> Result<Self, String> {
         let mut reader = csv::ReaderBuilder::new().from_reader(&bytes[..]);
         let headers = reader.headers().map_err(|error| error.to_string())?;
-        let columns: Vec<String> = headers.iter().map(str::to_owned).collect();
-        for name in &columns {
-            is_known(name, known, words)?;
+        let mut columns: Vec<String> = Vec::new();
+        let mut kinds: Vec<&Known> = Vec::new();
+        let mut names = Vec::new();
+        for name in headers {
+            kinds.push(is_known(name, known, words)?);
+            names.push(serde_json::to_string(name).map_err(|error| error.to_string())?);
+            if columns.iter().any(|column| column == name) {
+                return Err(fill(words.import_twice, &[name]));
+            }
+            columns.push(name.to_owned());
         }
+        let mut text = String::from("[");
         let mut rows = Vec::new();
         let mut shown: Vec<Vec<String>> = Vec::new();
         let mut record = csv::StringRecord::new();
-        let mut begin = position(&reader);
         while reader.read_record(&mut record).map_err(|error| error.to_string())? {
             if rows.len() >= MOST_ROWS {
                 return Err(fill(words.import_too_many, &[&MOST_ROWS.to_string()]));
             }
-            let end = position(&reader);
-            rows.push((begin, end));
-            begin = end;
+            if !rows.is_empty() {
+                text.push(',');
+            }
+            let begin = text.len();
+            for (at, ((name, kind), value)) in names.iter().zip(&kinds).zip(&record).enumerate() {
+                text.push(if at == 0 { '{' } else { ',' });
+                text.push_str(name);
+                text.push(':');
+                let null = value == "NULL" || (value.is_empty() && (kind.nullable || !kind.text));
+                match () {
+                    () if null => text.push_str("null"),
+                    // JSON is taken as it is; what is none, Postgres says so.
+                    () if kind.json && serde_json::from_str::<IgnoredAny>(value).is_ok() => text.push_str(value),
+                    () => text.push_str(&serde_json::to_string(value).map_err(|error| error.to_string())?),
+                }
+            }
+            text.push('}');
+            rows.push((begin, text.len()));
             if shown.len() < SHOWN {
                 shown.push(record.iter().map(str::to_owned).collect());
             }
         }
+        if rows.is_empty() {
+            return Err(words.import_empty.to_owned());
+        }
+        text.push(']');
         Ok(Self {
-            json: false,
             columns,
             rows,
             shown,
-            bytes,
+            bytes: text.into(),
         })
     }
 
@@ -343,9 +397,6 @@ impl File {
             .checked_sub(1)
             .and_then(|last| self.rows.get(last))
             .map_or(0, |(_, end)| *end);
-        if !self.json {
-            return self.bytes.slice(..end);
-        }
         let begin = self.rows.first().map_or(end, |(begin, _)| *begin);
         let mut list = Vec::with_capacity(end - begin + 2);
         list.push(b'[');
@@ -355,17 +406,33 @@ impl File {
     }
 }
 
-/// Whether a column of the file is one of the relation's: the first that is not ends the reading.
-fn is_known(name: &str, known: &[Box<str>], words: &Words) -> Result<(), String> {
-    if known.iter().any(|known| **known == *name) {
-        return Ok(());
-    }
-    let name: String = name.chars().take(100).collect();
-    Err(fill(words.import_unknown, &[&name]))
+/// A column of the relation, as far as a file is concerned.
+struct Known {
+    name: Box<str>,
+    nullable: bool,
+    text: bool,
+    json: bool,
 }
 
-fn position(reader: &csv::Reader<&[u8]>) -> usize {
-    usize::try_from(reader.position().byte()).unwrap_or(usize::MAX)
+impl Known {
+    fn of(column: &Column) -> Self {
+        let kind = views::kind(column);
+        Self {
+            name: column.name.clone(),
+            nullable: !column.not_null,
+            text: kind == Kind::Text,
+            json: kind == Kind::Json,
+        }
+    }
+}
+
+/// The column of the relation that one of the file is: the first that is none ends the reading.
+fn is_known<'k>(name: &str, known: &'k [Known], words: &Words) -> Result<&'k Known, String> {
+    let found = known.iter().find(|known| *known.name == *name);
+    found.ok_or_else(|| {
+        let name: String = name.chars().take(100).collect();
+        fill(words.import_unknown, &[&name])
+    })
 }
 
 #[cfg(test)]
@@ -374,7 +441,17 @@ mod tests {
     use crate::pages::words::ENGLISH;
 
     fn read(json: bool, text: &str) -> Result<File, String> {
-        let known = ["a", "b"].map(Box::from);
+        let known = |name: &str, nullable, text, json| Known {
+            name: name.into(),
+            nullable,
+            text,
+            json,
+        };
+        let known = [
+            known("a", true, false, false),
+            known("b", false, true, false),
+            known("j", true, false, true),
+        ];
         File::parse(json, Bytes::copy_from_slice(text.as_bytes()), &known, &ENGLISH)
     }
 
@@ -384,14 +461,14 @@ mod tests {
 
     #[test]
     fn the_beginning_of_a_file_is_a_file() {
-        let csv = read(false, "\u{feff}a,b\r\n1,\"x\r\ny\"\r\n2,z\n3,w").unwrap();
-        assert_eq!(
-            (csv.columns.as_slice(), csv.rows.len()),
-            (["a".to_owned(), "b".to_owned()].as_slice(), 3)
-        );
+        let csv = read(false, "\u{feff}a,b\r\n1,\"x\r\ny\"\r\n,z\nNULL,").unwrap();
+        assert_eq!(csv.columns, ["a", "b"]);
         assert_eq!(csv.shown[0], ["1", "x\r\ny"]);
-        assert_eq!(text(&csv.beginning(1)).trim_end(), "a,b\r\n1,\"x\r\ny\"");
-        assert_eq!(text(&csv.beginning(2)).trim_end(), "a,b\r\n1,\"x\r\ny\"\r\n2,z");
+        assert_eq!(text(&csv.beginning(1)), r#"[{"a":"1","b":"x\r\ny"}]"#);
+        assert_eq!(
+            text(&csv.beginning(3)),
+            r#"[{"a":"1","b":"x\r\ny"},{"a":null,"b":"z"},{"a":null,"b":""}]"#
+        );
         let json = read(true, " [ {\"b\": [1, 2], \"a\": \"}\"} , {\"a\": null}\n]").unwrap();
         assert_eq!(json.columns, ["a", "b"]);
         assert_eq!(json.shown, [["}", "[1, 2]"], ["", ""]]);
@@ -400,6 +477,13 @@ mod tests {
             text(&json.beginning(2)),
             " [ {\"b\": [1, 2], \"a\": \"}\"} , {\"a\": null}\n]"
         );
+    }
+
+    #[test]
+    fn json_in_csv_stays_json() {
+        let csv = read(false, "b,j\nx,\"{\"\"n\"\": 1.10}\"\ny,no json\nz,").unwrap();
+        let expected = r#"[{"b":"x","j":{"n": 1.10}},{"b":"y","j":"no json"},{"b":"z","j":null}]"#;
+        assert_eq!(text(&csv.beginning(3)), expected);
     }
 
     #[test]
@@ -413,6 +497,9 @@ mod tests {
             read(true, r#"[{"a":1},{"d":1}]"#).err().unwrap(),
             "There is no column d."
         );
-        assert_eq!(read(false, "a,b").unwrap().rows.len(), 0);
+        for empty in [read(false, "a,b"), read(false, ""), read(true, "[]")] {
+            assert_eq!(empty.err().unwrap(), "There are no rows in it.");
+        }
+        assert_eq!(read(false, "a,a\n1,2").err().unwrap(), "The column a stands twice.");
     }
 }

@@ -31,7 +31,7 @@ use crate::error::Error;
 use crate::identity::Claims;
 use crate::migrate;
 use crate::pages;
-use crate::pages::console::{Account, ConsoleFailure, Frame, OpenSession, Part, SignIn};
+use crate::pages::console::{Account, ConsoleFailure, Frame, OpenSession, Part, SendAgain, SignIn};
 use crate::pages::words::{Words, fill};
 use crate::percent::{decode_segment, encode};
 use crate::pool::{Fold, Row, Step};
@@ -58,9 +58,11 @@ const COOKIE_SECONDS: u64 = 7 * 24 * 60 * 60;
 const MOST_BYTES: usize = 8 << 20;
 
 /// The most bytes of the form to sign in with, which anybody may send.
-const SIGN_IN_BYTES: usize = 16 << 10;
+const SIGN_IN_BYTES: usize = 256 << 10;
 
 pub(super) const FORM_KEY: HeaderName = HeaderName::from_static("x-rowhouse-form");
+/// The script asks for a part of a page.
+const PART: HeaderName = HeaderName::from_static("x-rowhouse-part");
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
@@ -182,14 +184,14 @@ struct Reply {
 }
 
 impl Reply {
-    async fn collect(answer: Response<Body>) -> Result<Self, Error> {
+    async fn collect(answer: Response<Body>, limit: usize) -> Result<Self, Error> {
         let (parts, mut body) = answer.into_parts();
         let mut bytes = Vec::new();
         while let Some(frame) = body.frame().await {
             let frame = frame.map_err(|_| Error::BodyBroken)?;
             if let Some(data) = frame.data_ref() {
-                if bytes.len() + data.len() > MOST_BYTES {
-                    return Err(Error::ResponseTooLarge { limit: MOST_BYTES });
+                if bytes.len() + data.len() > limit {
+                    return Err(Error::ResponseTooLarge { limit });
                 }
                 bytes.extend_from_slice(data);
             }
@@ -199,6 +201,20 @@ impl Reply {
             headers: parts.headers,
             body: bytes.into(),
         })
+    }
+
+    /// The page that says why it is refused.
+    fn refusal(&self, visit: &Visit<'_>, room: &Room, name: &str) -> Response<Body> {
+        let relations = room.navigation(visit.tenant);
+        let said = self.said().text();
+        let page = ConsoleFailure {
+            frame: visit.frame(&relations, Part::Data, name),
+            status: self.status.as_u16(),
+            message: &said,
+            hint: None,
+            request_id: visit.asking.id.as_str(),
+        };
+        response::console(self.status, page.render())
     }
 
     fn is_good(&self) -> bool {
@@ -248,6 +264,13 @@ impl Visit<'_> {
         self.head().uri.query().unwrap_or_default()
     }
 
+    /// The row that the address names: what stands before our own parameters.
+    fn key(&self) -> String {
+        let query = self.query();
+        let ours = ["&_done=", "&_here="].iter().filter_map(|name| query.find(name)).min();
+        query[..ours.unwrap_or(query.len())].to_owned()
+    }
+
     /// A parameter of the address.
     fn parameter(&self, name: &str) -> Option<String> {
         let sent = Sent::parse(self.query());
@@ -270,28 +293,28 @@ impl Visit<'_> {
         }
     }
 
-    /// What was done before, as the address says: `?done=deleted&n=3`.
+    /// What was done before, as the address says: `?_done=deleted&_n=3`.
     fn notice(&self) -> Option<String> {
         let words = self.words;
-        let number = self.parameter("n").and_then(|number| number.parse::<u64>().ok());
+        let number = self.parameter("_n").and_then(|number| number.parse::<u64>().ok());
         let counted = |one: &str, many: &str| match number {
             Some(1) => Some(one.to_owned()),
             Some(number) => Some(fill(many, &[&number.to_string()])),
             None => None,
         };
-        match &*self.parameter("done")? {
+        match &*self.parameter("_done")? {
             "saved" => Some(words.saved.to_owned()),
             "created" => Some(words.created.to_owned()),
             "unchanged" => Some(words.nothing_changed.to_owned()),
             "none" => Some(words.none_selected.to_owned()),
             "deleted" => counted(words.deleted_one, words.deleted),
             "changed" => counted(words.changed_one, words.changed),
-            "imported" => counted(words.imported, words.imported).map(|text| fill(&text, &["1"])),
+            "imported" => counted(words.imported_one, words.imported),
             "signed-out" => Some(words.signed_out.to_owned()),
             "reloaded" => Some(words.reloaded.to_owned()),
             "drained" => Some(words.drained.to_owned()),
             "resumed" => Some(words.resumed.to_owned()),
-            "closed" => Some(fill(words.closed_idle, &[&number?.to_string()])),
+            "closed" => counted(words.closed_idle_one, words.closed_idle),
             "password" => Some(words.password_changed.to_owned()),
             _ => None,
         }
@@ -406,7 +429,21 @@ impl Service {
             return self.api_page(visit, name.as_deref(), body).await;
         }
         let Some(session) = visit.session.clone() else {
+            let is_form = visit
+                .head()
+                .headers
+                .get(CONTENT_TYPE)
+                .is_some_and(|given| given.as_bytes().starts_with(b"application/x-www-form-urlencoded"));
+            if visit.is_post() && is_form {
+                // What was written is not lost: it is sent again once somebody has signed in.
+                let sent = self.form(body, SIGN_IN_BYTES).await?;
+                let replay = Replay::of(visit, &sent);
+                let mut page = sign_in_page(visit, "", "", Some(visit.words.ended), false, Some(&replay));
+                *page.status_mut() = StatusCode::UNAUTHORIZED;
+                return Ok(page);
+            }
             if visit.is_post()
+                || visit.head().headers.contains_key(PART)
                 || visit
                     .head()
                     .headers
@@ -467,10 +504,7 @@ impl Service {
             ("data", Some(name), "pick", None) => self.pick(visit, name).await,
             ("data", Some(name), "import", None) => self.import(visit, name, None).await,
             ("data", Some(name), "new", sent) => self.row(visit, name, None, sent).await,
-            ("data", Some(name), "row", sent) => {
-                let key = visit.query().split("&done=").next().unwrap_or_default().to_owned();
-                self.row(visit, name, Some(key), sent).await
-            }
+            ("data", Some(name), "row", sent) => self.row(visit, name, Some(visit.key()), sent).await,
             ("data", Some(name), "delete", sent) => self.delete(visit, name, sent).await,
             ("data", Some(name), "bulk", Some(sent)) => self.bulk(visit, name, &sent).await,
             _ => Err(router::Error::InvalidPath.into()),
@@ -492,7 +526,8 @@ impl Service {
         let Some(token) = visit.cookie().read(cookies.iter().map(|value| &**value)) else {
             return Ok(());
         };
-        let session = self.users.session(self.place(visit.tenant), token).await;
+        let used = !visit.asking.head.headers.contains_key(PART);
+        let session = self.users.session(self.place(visit.tenant), token, used).await;
         visit.session = session.map_err(users_failed)?;
         visit.key = visit
             .session
@@ -514,17 +549,29 @@ impl Service {
             let next = visit.parameter("next").unwrap_or_default();
             let nobody = match self.users.has_users(self.place(visit.tenant)).await {
                 Ok(there_are) => !there_are,
-                Err(_) => return Ok(sign_in_page(visit, &next, "", Some(words.is_down), false)),
+                Err(_) => {
+                    let mut page = sign_in_page(visit, &next, "", Some(words.is_down), false, None);
+                    *page.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+                    return Ok(page);
+                }
             };
-            return Ok(sign_in_page(visit, &next, "", None, nobody));
+            return Ok(sign_in_page(visit, &next, "", None, nobody, None));
         }
         let sent = self.form(body, SIGN_IN_BYTES).await?;
         let (next, name) = (sent.get("next"), sent.get("name"));
+        let replay = Replay::carried(&sent);
         let (id, peer) = (&visit.tenant.config().id, visit.client.address);
         let throttle = &self.users.throttle;
         if let Err(wait) = throttle.begin(id, name, peer) {
             let seconds = wait.as_secs_f64().ceil().to_string();
-            let mut page = sign_in_page(visit, next, name, Some(&fill(words.wait, &[&seconds])), false);
+            let mut page = sign_in_page(
+                visit,
+                next,
+                name,
+                Some(&fill(words.wait, &[&seconds])),
+                false,
+                replay.as_ref(),
+            );
             *page.status_mut() = StatusCode::TOO_MANY_REQUESTS;
             if let Ok(seconds) = HeaderValue::from_str(&seconds) {
                 page.headers_mut().insert(RETRY_AFTER, seconds);
@@ -542,13 +589,30 @@ impl Service {
         };
         let Some(session) = session else {
             tracing::info!(tenant = %id, client.address = %peer, "sign-in refused");
-            let mut page = sign_in_page(visit, next, name, Some(words.wrong_password), false);
+            let mut page = sign_in_page(visit, next, name, Some(words.wrong_password), false, replay.as_ref());
             *page.status_mut() = StatusCode::FORBIDDEN;
             return Ok(page);
         };
         throttle.succeeded(id, name, peer);
         tracing::info!(tenant = %id, client.address = %peer, user = session.user.name, "signed in");
-        Ok(with_session(visit, see_other(destination(next)), &session))
+        let Some(replay) = replay else {
+            return Ok(with_session(visit, see_other(destination(next)), &session));
+        };
+        let key = session.token.form_key();
+        let page = SendAgain {
+            frame: Frame {
+                user: Some(&session.user.name),
+                key: &key,
+                ..visit.frame(&[], Part::Data, "")
+            },
+            action: &replay.action,
+            fields: &replay.fields,
+        };
+        Ok(with_session(
+            visit,
+            response::console(StatusCode::OK, page.render()),
+            &session,
+        ))
     }
 
     async fn sign_out(&self, visit: &Visit<'_>, session: &Session) -> Result<Response<Body>, Error> {
@@ -618,7 +682,11 @@ impl Service {
         {
             Ok(Some(session)) => {
                 throttle.succeeded(id, name, peer);
-                Ok(with_session(visit, see_other("/admin/account?done=password"), &session))
+                Ok(with_session(
+                    visit,
+                    see_other("/admin/account?_done=password"),
+                    &session,
+                ))
             }
             Ok(None) => self.account(visit, session, Some(words.old_password_wrong)).await,
             Err(users::Error::Password) => {
@@ -737,7 +805,7 @@ impl Service {
 
     /// The same, with all of the answer.
     async fn reply(&self, visit: &Visit<'_>, ask: Ask<'_>) -> Result<Reply, Error> {
-        Reply::collect(self.ask(visit, ask).await?).await
+        Reply::collect(self.ask(visit, ask).await?, MOST_BYTES).await
     }
 }
 
@@ -811,14 +879,58 @@ fn with_session(visit: &Visit<'_>, mut response: Response<Body>, session: &Sessi
 }
 
 fn signed_out(visit: &Visit<'_>) -> Response<Body> {
-    let mut response = see_other("/admin/sign-in?done=signed-out");
+    let mut response = see_other("/admin/sign-in?_done=signed-out");
     if let Ok(cookie) = HeaderValue::from_str(&visit.cookie().clear()) {
         response.headers_mut().append(SET_COOKIE, cookie);
     }
     response
 }
 
-fn sign_in_page(visit: &Visit<'_>, next: &str, name: &str, refused: Option<&str>, nobody: bool) -> Response<Body> {
+/// A form that came when nobody was signed in.
+struct Replay {
+    action: String,
+    fields: Vec<(String, String)>,
+}
+
+impl Replay {
+    fn of(visit: &Visit<'_>, sent: &Sent) -> Self {
+        let action = visit
+            .head()
+            .uri
+            .path_and_query()
+            .map_or("", http::uri::PathAndQuery::as_str);
+        Self {
+            action: action.to_owned(),
+            fields: sent
+                .pairs()
+                .filter(|(name, _)| *name != "_key")
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                .collect(),
+        }
+    }
+
+    /// What the form to sign in carried of it.
+    fn carried(sent: &Sent) -> Option<Self> {
+        let action = sent.get("replay");
+        let fields = sent
+            .pairs()
+            .filter_map(|(name, value)| Some((name.strip_prefix("replay:")?.to_owned(), value.to_owned())));
+        // Nowhere but into this console.
+        (!action.is_empty() && destination(action) == action).then(|| Self {
+            action: action.to_owned(),
+            fields: fields.collect(),
+        })
+    }
+}
+
+fn sign_in_page(
+    visit: &Visit<'_>,
+    next: &str,
+    name: &str,
+    refused: Option<&str>,
+    nobody: bool,
+    replay: Option<&Replay>,
+) -> Response<Body> {
     let notice = visit.notice();
     let page = SignIn {
         frame: Frame {
@@ -829,6 +941,7 @@ fn sign_in_page(visit: &Visit<'_>, next: &str, name: &str, refused: Option<&str>
         name,
         refused,
         nobody,
+        replay: replay.map(|replay| (&*replay.action, &*replay.fields)),
     };
     response::console(StatusCode::OK, page.render())
 }

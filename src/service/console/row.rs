@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 
 use crate::catalog::Relation;
 use crate::error::Error;
-use crate::pages::console::{Confirm, Field, Form, Frame, Part, RelatedRows};
+use crate::pages::console::{Confirm, Field, Form, Frame, Part, RelatedRows, here_parameter};
 use crate::pages::quoted;
 use crate::pages::words::fill;
 use crate::percent::encode;
@@ -15,12 +15,13 @@ use crate::response;
 use crate::server::Body;
 use crate::views;
 use crate::views::form::{
-    Sent, Values, fields, key_condition, key_of, label, object, one_value, referring, refill, text_of,
+    Said, Sent, Values, fields, key_condition, key_of, label, object, one_value, referring, refill, text_of,
 };
 use crate::views::grid::add_conditions;
 
 use super::data::{label_columns, path_of};
-use super::{Ask, Reply, Room, Service, Visit, see_other};
+use super::{Ask, Reply, Rights, Room, Service, Visit, see_other};
+use crate::service::MAX_RESPONSE;
 
 /// Rows of each relation that are shown beside the one that they refer to.
 const RELATED: usize = 5;
@@ -45,27 +46,39 @@ impl Service {
     ) -> Result<Response<Body>, Error> {
         let room = self.room(visit).await?;
         let (relation, rights) = room.relation(name)?;
-        let condition = key.as_deref().map(|key| key_condition(relation, key));
-        let found = match (&key, &condition) {
-            (Some(key), Some(Some(_))) => {
-                let Some(row) = self.find(visit, relation, key).await? else {
-                    return Ok(self.not_there(visit, &room, relation));
-                };
-                Some(row)
-            }
-            (Some(_), _) => return Ok(self.not_there(visit, &room, relation)),
-            (None, _) => None,
+        let condition = match &key {
+            Some(key) => match key_condition(relation, key) {
+                Some(condition) => Some(condition),
+                None => return Ok(self.not_there(visit, &room, relation)),
+            },
+            None => None,
         };
+        let found = match &condition {
+            Some(condition) => match self.find(visit, relation, condition, "select=*").await? {
+                Ok(Some(row)) => Some(row),
+                Ok(None) => return Ok(self.not_there(visit, &room, relation)),
+                Err(refused) => return Ok(refused.refusal(visit, &room, name)),
+            },
+            None => None,
+        };
+        let here = here(visit);
         let words = visit.words;
         // A new row may begin as a copy of another, or with a key that it refers to.
         let begun = match (&found, visit.parameter("from")) {
-            (None, Some(from)) => self
-                .find(visit, relation, &from)
-                .await?
-                .map(|row| without_keys(relation, row)),
+            (None, Some(from)) => match key_condition(relation, &from) {
+                Some(condition) => {
+                    let row = self.find(visit, relation, &condition, "select=*").await?;
+                    row.ok().flatten().map(|row| without_keys(relation, row))
+                }
+                None => None,
+            },
             _ => None,
         };
         let mut form = fields(room.catalog(), relation, found.as_ref().or(begun.as_ref()), words);
+        if found.is_none() {
+            // Bytes are not in the form, so a copy cannot have them.
+            form.iter_mut().for_each(|field| field.bytes = None);
+        }
         if found.is_none() && sent.is_none() {
             refill(&mut form, &Sent::parse(visit.query()));
         }
@@ -75,24 +88,38 @@ impl Service {
                 Ok(object) if object.is_empty() && found.is_some() => {
                     let key = key.as_deref().unwrap_or_default();
                     return Ok(see_other(&format!(
-                        "/admin/data/{}/row?{key}&done=unchanged",
-                        path_of(name)
+                        "/admin/data/{}/row?{key}{}&_done=unchanged",
+                        path_of(name),
+                        here_parameter(&here)
                     )));
                 }
                 Ok(object) => {
                     let body = serde_json::to_vec(&object).unwrap_or_default();
-                    let reply = self.save(visit, relation, condition.clone().flatten(), body).await?;
-                    if reply.is_good() {
+                    let reply = self.save(visit, relation, rights, condition.as_deref(), body).await?;
+                    let is_gone = reply.is_good() && condition.is_some() && rights.select && reply.rows().is_empty();
+                    if reply.is_good() && !is_gone {
                         let done = if key.is_some() { "saved" } else { "created" };
                         // A view, or a role that may not read what it writes, tells no key.
                         let saved = reply.rows().first().and_then(|row| key_of(relation, row));
                         let to = match saved {
-                            Some(saved) => format!("/admin/data/{}/row?{saved}&done={done}", path_of(name)),
-                            None => format!("/admin/data/{}?done={done}", path_of(name)),
+                            Some(saved) => format!(
+                                "/admin/data/{}/row?{saved}{}&_done={done}",
+                                path_of(name),
+                                here_parameter(&here)
+                            ),
+                            None => format!("/admin/data/{}?_done={done}", path_of(name)),
                         };
                         return Ok(see_other(&to));
                     }
-                    let said = reply.said();
+                    // A row that is gone, or that the role may see and not change.
+                    let said = if is_gone {
+                        Said {
+                            message: words.no_such_row.to_owned(),
+                            ..Said::default()
+                        }
+                    } else {
+                        reply.said()
+                    };
                     refill(&mut form, sent);
                     let at = said.column(relation, sent);
                     match at.and_then(|column| form.iter_mut().find(|field| *field.name == *column)) {
@@ -127,6 +154,7 @@ impl Service {
             scope: views::scope(relation.scope, visit.tenant),
             key: key.as_deref(),
             label: &shown,
+            here: &here,
             fields: form,
             problem,
             may_save: if found.is_some() { rights.update } else { rights.insert },
@@ -138,32 +166,49 @@ impl Service {
         Ok(response::console(status, page.render()))
     }
 
-    /// The row of a key.
-    async fn find(&self, visit: &Visit<'_>, relation: &Relation, key: &str) -> Result<Option<Values>, Error> {
-        let Some(condition) = key_condition(relation, key) else {
-            return Ok(None);
-        };
-        let mut query = String::from("?limit=1");
-        add_conditions(&[condition], &mut query);
-        let reply = self.reply(visit, Ask::get(&relation.name, &query)).await?;
-        Ok(reply.rows().into_iter().next())
+    /// The row of a condition, or why the API does not give it.
+    async fn find(
+        &self,
+        visit: &Visit<'_>,
+        relation: &Relation,
+        condition: &str,
+        select: &str,
+    ) -> Result<Result<Option<Values>, Reply>, Error> {
+        let mut query = format!("?limit=1&{select}");
+        add_conditions(&[condition.to_owned()], &mut query);
+        let answer = self.ask(visit, Ask::get(&relation.name, &query)).await?;
+        // One row may be as large as the API has them.
+        let reply = Reply::collect(answer, MAX_RESPONSE).await?;
+        Ok(if reply.is_good() {
+            Ok(reply.rows().into_iter().next())
+        } else {
+            Err(reply)
+        })
     }
 
     async fn save(
         &self,
         visit: &Visit<'_>,
         relation: &Relation,
-        row: Option<String>,
+        rights: Rights,
+        row: Option<&str>,
         body: Vec<u8>,
     ) -> Result<Reply, Error> {
-        let mut query = format!("?{}", select_label(relation));
-        add_conditions(row.as_slice(), &mut query);
+        let mut query = String::from("?");
+        // Who may not read what is written gets nothing of it back.
+        if rights.select {
+            query.push_str(&select_label(relation));
+        }
+        add_conditions(row.map(str::to_owned).as_slice(), &mut query);
+        let returning = if rights.select { "representation" } else { "minimal" };
+        let prefer = match row {
+            Some(_) => format!("return={returning}, handling=strict, max-affected=1"),
+            None => format!("return={returning}, missing=default"),
+        };
+        let query = query.replacen("?&", "?", 1);
         let ask = Ask {
             method: if row.is_some() { Method::PATCH } else { Method::POST },
-            prefer: match row {
-                Some(_) => "return=representation, handling=strict, max-affected=1",
-                None => "return=representation, missing=default",
-            },
+            prefer: &prefer,
             body: body.into(),
             ..Ask::get(&relation.name, &query)
         };
@@ -212,8 +257,14 @@ impl Service {
         row: &Values,
     ) -> Result<Vec<RelatedRows<'r>>, Error> {
         let mut all = Vec::new();
-        for (target, key) in referring(room.catalog(), relation).take(MOST_RELATED) {
-            let (_, rights) = room.relation(&target.name)?;
+        for (target, key) in referring(room.catalog(), relation) {
+            // What is closed to the role is nothing to speak of.
+            let Ok((_, rights)) = room.relation(&target.name) else {
+                continue;
+            };
+            if all.len() == MOST_RELATED {
+                break;
+            }
             let values: Option<Vec<(&str, String)>> = key
                 .columns
                 .iter()
@@ -281,32 +332,45 @@ impl Service {
     ) -> Result<Response<Body>, Error> {
         let room = self.room(visit).await?;
         let (relation, _) = room.relation(name)?;
-        let key = visit.query().to_owned();
+        let key = visit.key();
+        let here = here(visit);
         let Some(condition) = key_condition(relation, &key) else {
             return Ok(self.not_there(visit, &room, relation));
         };
-        let Some(row) = self.find(visit, relation, &key).await? else {
-            return Ok(self.not_there(visit, &room, relation));
+        let row = match self.find(visit, relation, &condition, &select_label(relation)).await? {
+            Ok(Some(row)) => row,
+            Ok(None) => return Ok(self.not_there(visit, &room, relation)),
+            Err(refused) => return Ok(refused.refusal(visit, &room, name)),
         };
         let mut problem = None;
         if sent.is_some() {
             let reply = self.delete_rows(visit, relation, &[condition], 1).await?;
             if reply.is_good() {
                 let count = reply.total().unwrap_or(0);
+                let mark = if here.is_empty() { '?' } else { '&' };
                 return Ok(see_other(&format!(
-                    "/admin/data/{}?done=deleted&n={count}",
+                    "/admin/data/{}{here}{mark}_done=deleted&_n={count}",
                     path_of(name)
                 )));
             }
             problem = Some(reply.said().text());
         }
         let shown = label(relation, &row);
+        let related = self.related(visit, &room, relation, &row).await?;
+        let related = related
+            .iter()
+            .filter(|related| !related.rows.is_empty())
+            .map(|related| {
+                let more = if related.more { "+" } else { "" };
+                (related.name, format!("{}{more}", related.rows.len()))
+            });
         let question = Question {
+            related: related.collect(),
             question: fill(visit.words.sure_delete_one, &[name]),
-            action: format!("/admin/data/{}/delete?{key}", path_of(name)),
+            action: format!("/admin/data/{}/delete?{key}{}", path_of(name), here_parameter(&here)),
             fields: Vec::new(),
             button: visit.words.delete,
-            back: format!("/admin/data/{}/row?{key}", path_of(name)),
+            back: format!("/admin/data/{}/row?{key}{}", path_of(name), here_parameter(&here)),
             problem,
         };
         Ok(question.page(visit, &room, relation, &[shown.as_str()], 0))
@@ -341,7 +405,7 @@ impl Service {
             ""
         };
         let back = format!("/admin/data/{}{here}", path_of(name));
-        let done = |done: &str| format!("{back}{}done={done}", if here.is_empty() { '?' } else { '&' });
+        let done = |done: &str| format!("{back}{}_done={done}", if here.is_empty() { '?' } else { '&' });
         let keys: Vec<&str> = sent.all("row").take(MOST_ROWS).collect();
         let conditions: Option<Vec<String>> = keys.iter().map(|key| key_condition(relation, key)).collect();
         let Some(conditions) = conditions.filter(|conditions| !conditions.is_empty()) else {
@@ -369,7 +433,7 @@ impl Service {
                 Ok(reply) if reply.is_good() => {
                     let count = reply.total().unwrap_or(0);
                     let word = if sets { "changed" } else { "deleted" };
-                    return Ok(see_other(&done(&format!("{word}&n={count}"))));
+                    return Ok(see_other(&done(&format!("{word}&_n={count}"))));
                 }
                 Ok(reply) => problem = Some(reply.said().text()),
                 Err(wrong) => problem = Some(wrong),
@@ -391,8 +455,13 @@ impl Service {
             ("here", here),
         ]);
         let question = Question {
+            related: Vec::new(),
             question: if sets {
-                let what = format!("{column} = {}", if value.is_empty() { "NULL" } else { value });
+                let what = match &set {
+                    Some((_, Ok(json))) if json.get() == "null" => format!("{column} = NULL"),
+                    Some((_, Ok(_))) if value.is_empty() => format!("{column} = ''"),
+                    _ => format!("{column} = {value}"),
+                };
                 fill(words.sure_set, &[&what, &number])
             } else {
                 fill(words.sure_delete, &[&number, name])
@@ -436,6 +505,7 @@ impl Service {
 
 /// What is asked back.
 struct Question<'a> {
+    related: Vec<(&'a str, String)>,
     question: String,
     action: String,
     fields: Vec<(&'a str, &'a str)>,
@@ -460,6 +530,7 @@ impl Question<'_> {
             fields: self.fields,
             labels: labels.to_vec(),
             more,
+            related: self.related,
             button: self.button,
             back: self.back,
             problem: self.problem,
@@ -479,6 +550,12 @@ fn select_label(relation: &Relation) -> String {
     };
     encode(&names, &mut select);
     select
+}
+
+/// The list that a page was opened from: the query string of its address, or nothing.
+fn here(visit: &Visit<'_>) -> String {
+    let here = visit.parameter("_here").unwrap_or_default();
+    if here.starts_with('?') { here } else { String::new() }
 }
 
 /// The query string of these conditions alone.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{HeaderName, Response, StatusCode};
+use http::{Response, StatusCode};
 use tracing::info;
 
 use crate::config::AnonymousAccess;
@@ -28,16 +28,13 @@ use crate::tenant::{State, Tenant, permits_role};
 use crate::users::Session;
 use crate::views::form::Sent;
 
-use super::{Service, Visit, host, see_other};
+use super::{PART, Service, Visit, host, see_other};
 
 /// Tenants on one page.
 const PAGE: usize = 100;
 
 /// Hosts of a tenant that are shown in its line.
 const HOSTS: usize = 2;
-
-/// The script asks for a part of a page.
-const PART: HeaderName = HeaderName::from_static("x-rowhouse-part");
 
 impl Service {
     /// All tenants.
@@ -79,7 +76,7 @@ impl Service {
             .into_iter()
             .filter(matches)
             .map(|tenant| {
-                let well = tenant.is_live() && tenant.trouble().is_none();
+                let well = tenant.is_live() && self.trouble_of(&tenant).is_none();
                 let rate = self.history.now(&tenant.config().id);
                 let rank = rate.map_or(0, |rate| rank(rate.requests_per_second));
                 (well, u64::MAX - rank, tenant)
@@ -192,7 +189,10 @@ impl Service {
                     role = sent.get("role"),
                     "the operator signed a token"
                 );
-                return Ok(self.tenant_page(visit, &tenant, Some(token)));
+                let ttl: u64 = sent.get("ttl").parse().unwrap_or(3600);
+                let good = humantime::format_duration(Duration::from_secs(ttl)).to_string();
+                let about = fill(words.token_for, &[sent.get("role"), &good]);
+                return Ok(self.tenant_page(visit, &tenant, Some((token, about))));
             }
             ("drain", _) => (words.drain_about, words.drain),
             ("resume", _) => (words.nothing_lost, words.resume),
@@ -212,19 +212,19 @@ impl Service {
         match action {
             "drain" => {
                 // Whoever drains the console's own tenant could not come back to resume it.
-                if tenant.config().is_operator() || !self.registry.pause(&tenant) {
+                if tenant.config().is_operator() || !self.registry.pause(&tenant.config().id) {
                     return Ok(see_other(&back));
                 }
                 self.pools.close_idle(&tenant.config().id);
-                Ok(see_other(&format!("{back}?done=drained")))
+                Ok(see_other(&format!("{back}?_done=drained")))
             }
             "resume" => {
-                self.registry.resume(&tenant);
-                Ok(see_other(&format!("{back}?done=resumed")))
+                self.registry.resume(&tenant.config().id);
+                Ok(see_other(&format!("{back}?_done=resumed")))
             }
             _ => {
                 let closed = self.pools.close_idle(&tenant.config().id);
-                Ok(see_other(&format!("{back}?done=closed&n={closed}")))
+                Ok(see_other(&format!("{back}?_done=closed&_n={closed}")))
             }
         }
     }
@@ -249,10 +249,10 @@ impl Service {
         }
         info!(user = session.user.name, action = "reload", "the operator acts");
         self.control.shutdown.reload().notify_one();
-        Ok(see_other("/admin/?done=reloaded"))
+        Ok(see_other("/admin/?_done=reloaded"))
     }
 
-    fn tenant_page(&self, visit: &Visit<'_>, tenant: &Tenant, token: Option<String>) -> Response<Body> {
+    fn tenant_page(&self, visit: &Visit<'_>, tenant: &Tenant, token: Option<(String, String)>) -> Response<Body> {
         let live = self.tenant_live(visit.words, tenant);
         if visit.head().headers.contains_key(PART) {
             return response::console(StatusCode::OK, live.render_part());

@@ -20,6 +20,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_postgres::{Client, NoTls};
 
+pub mod node;
+
 /// The key that the tests' edges verify tokens with.
 pub const KEY: &[u8] = b"a key of the tests that is long enough";
 
@@ -259,6 +261,11 @@ impl Street {
         self.edge.as_ref().unwrap()
     }
 
+    /// Where its configuration and its data are: `config` and `pg`.
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
     /// The directory of the server's socket.
     pub fn socket_dir(&self) -> PathBuf {
         self.edge().embedded().next().unwrap().socket_dir().to_owned()
@@ -274,9 +281,14 @@ impl Street {
         connect(&self.socket_dir(), "postgres", "rowhouse").await
     }
 
+    /// Where the tenants' files are.
+    pub fn tenants_dir(&self) -> PathBuf {
+        self.dir.path().join("config/tenants")
+    }
+
     /// Writes a tenant file as careful editors do: whole, by a rename.
     pub fn write(&self, name: &str, text: &str) {
-        let tenants = self.dir.path().join("config/tenants");
+        let tenants = self.tenants_dir();
         fs::write(tenants.join(format!(".{name}.part")), text).unwrap();
         fs::rename(tenants.join(format!(".{name}.part")), tenants.join(name)).unwrap();
     }
@@ -295,7 +307,7 @@ impl Street {
     }
 
     pub fn remove(&self, name: &str) {
-        fs::remove_file(self.dir.path().join("config/tenants").join(name)).unwrap();
+        fs::remove_file(self.tenants_dir().join(name)).unwrap();
     }
 
     pub async fn get(&self, host: &str, path: &str) -> Reply {
