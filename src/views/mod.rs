@@ -2,8 +2,10 @@
 
 pub mod form;
 pub mod grid;
+mod sent;
 
 pub use grid::{Filter, GRID_SIZE, GridQuery, Operator, Place};
+pub use sent::Sent;
 
 use std::sync::Arc;
 

@@ -16,7 +16,7 @@ use crate::response;
 use crate::response::Problem;
 use crate::server::Body;
 use crate::views;
-use crate::views::form::Sent;
+use crate::views::Sent;
 
 use super::data::path_of;
 use super::{Ask, Room, Service, Visit, host, refused};

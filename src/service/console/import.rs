@@ -24,7 +24,8 @@ use crate::percent::encode;
 use crate::response;
 use crate::server::Body;
 use crate::views;
-use crate::views::form::{Said, Sent, text_of};
+use crate::views::Sent;
+use crate::views::form::{Said, text_of};
 
 use super::data::path_of;
 use super::{Ask, FORM_KEY, Reply, Service, Visit, refused, see_other};

@@ -6,6 +6,9 @@
 //! A cookie alone changes nothing. What changes anything is a form that carries the session's key, sent by a page of this
 //! very host.
 
+mod account;
+mod ask;
+mod client;
 mod data;
 mod explorer;
 mod import;
@@ -13,14 +16,11 @@ mod row;
 mod street;
 
 use std::borrow::Cow;
-use std::net::IpAddr;
 use std::sync::Arc;
 
-use bytes::Bytes;
-use http::header::{ACCEPT, CONTENT_TYPE, COOKIE, HOST, LOCATION, ORIGIN, RETRY_AFTER, SET_COOKIE, USER_AGENT};
+use http::header::{ACCEPT, CONTENT_TYPE, COOKIE, LOCATION, USER_AGENT};
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
-use http_body_util::BodyExt as _;
+use http::{HeaderName, HeaderValue, Method, Response, StatusCode};
 use hyper::body::Incoming;
 use ipnet::IpNet;
 
@@ -31,7 +31,7 @@ use crate::error::Error;
 use crate::identity::Claims;
 use crate::migrate;
 use crate::pages;
-use crate::pages::console::{Account, ConsoleFailure, Frame, OpenSession, Part, SendAgain, SignIn};
+use crate::pages::console::{ConsoleFailure, Frame, Part};
 use crate::pages::words::{Words, fill};
 use crate::percent::{decode_segment, encode};
 use crate::pool::{Fold, Row, Step};
@@ -44,30 +44,17 @@ use crate::tenant::{Structure, Tenant};
 use crate::users;
 use crate::users::{Cookie, Place, Session};
 use crate::views;
-use crate::views::form::{Said, Sent};
+use crate::views::Sent;
 
-use super::api::{Inside, Sender, Target};
-use super::asked::texts;
 use super::run::{Job, Runner};
 use super::{Asking, Caller, Service, host, serving, words};
-
-/// How long a browser keeps the cookie: a session is over after that whatever it does.
-const COOKIE_SECONDS: u64 = 7 * 24 * 60 * 60;
-
-/// The most bytes of an answer of the API that a page is made of.
-const MOST_BYTES: usize = 8 << 20;
-
-/// The most bytes of the form to sign in with, which anybody may send.
-const SIGN_IN_BYTES: usize = 256 << 10;
+use account::{Replay, SIGN_IN_BYTES, sign_in_page, signed_out};
+use ask::{Ask, MOST_BYTES, Reply};
+use client::{Client, is_embedded_elsewhere, is_of_this_host};
 
 pub(super) const FORM_KEY: HeaderName = HeaderName::from_static("x-rowhouse-form");
 /// The script asks for a part of a page.
 const PART: HeaderName = HeaderName::from_static("x-rowhouse-part");
-const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
-const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
-const FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
-const PREFER: HeaderName = HeaderName::from_static("prefer");
 
 /// A request to the console.
 #[derive(Clone)]
@@ -80,53 +67,6 @@ pub(super) struct Visit<'a> {
     /// Who is signed in.
     session: Option<Arc<Session>>,
     key: String,
-}
-
-/// Where a request comes from.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-struct Client {
-    address: IpAddr,
-    scheme: &'static str,
-}
-
-impl Client {
-    /// The client of a request: the other end of its socket, or if that is a trusted proxy, whoever that says. Of the
-    /// addresses in `X-Forwarded-For` the last counts that is no such proxy itself: what stands before it, anybody may have
-    /// written.
-    fn of(asking: Asking<'_>, trusted: &[IpNet]) -> Self {
-        let mut client = Self {
-            address: asking.peer,
-            scheme: asking.scheme,
-        };
-        let trusts = |address: &IpAddr| {
-            let address = address.to_canonical();
-            trusted.iter().any(|network| network.contains(&address))
-        };
-        if !trusts(&client.address) {
-            return client;
-        }
-        let headers = &asking.head.headers;
-        let listed: Vec<&str> = texts(headers, &FORWARDED_FOR)
-            .flat_map(|value| value.split(','))
-            .collect();
-        for address in listed.iter().rev() {
-            // What is no address was written by nobody who is trusted.
-            let Ok(address) = address.trim().parse() else { break };
-            client.address = address;
-            if !trusts(&address) {
-                break;
-            }
-        }
-        let scheme = texts(headers, &FORWARDED_PROTO)
-            .flat_map(|value| value.split(','))
-            .last();
-        match scheme.map(str::trim) {
-            Some("https") => client.scheme = "https",
-            Some("http") => client.scheme = "http",
-            _ => {}
-        }
-        client
-    }
 }
 
 /// What a page of the console has to know of the tenant.
@@ -142,103 +82,6 @@ struct Rights {
     insert: bool,
     update: bool,
     delete: bool,
-}
-
-/// A request to the data API.
-struct Ask<'a> {
-    method: Method,
-    relation: &'a str,
-    /// From the `?` on.
-    query: &'a str,
-    accept: &'a str,
-    prefer: &'a str,
-    content_type: &'a str,
-    body: Bytes,
-    /// Whether all rows shall come.
-    whole: bool,
-    /// Whether what it does is undone at its end.
-    undone: bool,
-}
-
-impl<'a> Ask<'a> {
-    fn get(relation: &'a str, query: &'a str) -> Self {
-        Self {
-            method: Method::GET,
-            relation,
-            query,
-            accept: "application/json",
-            prefer: "",
-            content_type: "application/json",
-            body: Bytes::new(),
-            whole: false,
-            undone: false,
-        }
-    }
-}
-
-/// What the data API answered.
-struct Reply {
-    status: StatusCode,
-    headers: HeaderMap,
-    body: Bytes,
-}
-
-impl Reply {
-    async fn collect(answer: Response<Body>, limit: usize) -> Result<Self, Error> {
-        let (parts, mut body) = answer.into_parts();
-        let mut bytes = Vec::new();
-        while let Some(frame) = body.frame().await {
-            let frame = frame.map_err(|_| Error::BodyBroken)?;
-            if let Some(data) = frame.data_ref() {
-                if bytes.len() + data.len() > limit {
-                    return Err(Error::ResponseTooLarge { limit });
-                }
-                bytes.extend_from_slice(data);
-            }
-        }
-        Ok(Self {
-            status: parts.status,
-            headers: parts.headers,
-            body: bytes.into(),
-        })
-    }
-
-    /// The page that says why it is refused.
-    fn refusal(&self, visit: &Visit<'_>, room: &Room, name: &str) -> Response<Body> {
-        let relations = room.navigation(visit.tenant);
-        let said = self.said().text();
-        let page = ConsoleFailure {
-            frame: visit.frame(&relations, Part::Data, name),
-            status: self.status.as_u16(),
-            message: &said,
-            hint: None,
-            request_id: visit.asking.id.as_str(),
-        };
-        response::console(self.status, page.render())
-    }
-
-    fn is_good(&self) -> bool {
-        self.status.is_success()
-    }
-
-    /// What it said of a failure.
-    fn said(&self) -> Said {
-        serde_json::from_slice(&self.body).unwrap_or_else(|_| Said {
-            message: self.status.to_string(),
-            ..Said::default()
-        })
-    }
-
-    /// The total of `Content-Range`.
-    fn total(&self) -> Option<u64> {
-        let range = self.headers.get(http::header::CONTENT_RANGE)?.to_str().ok()?;
-        range.rsplit_once('/')?.1.parse().ok()
-    }
-
-    /// Rows of JSON.
-    fn rows(&self) -> Vec<views::form::Values> {
-        serde_json::from_slice(&self.body).unwrap_or_default()
-    }
 }
 
 impl Visit<'_> {
@@ -543,164 +386,6 @@ impl Service {
         Ok(Sent::parse(&String::from_utf8_lossy(&body)))
     }
 
-    async fn sign_in(&self, visit: &Visit<'_>, body: Incoming) -> Result<Response<Body>, Error> {
-        let words = visit.words;
-        if !visit.is_post() {
-            let next = visit.parameter("next").unwrap_or_default();
-            let nobody = match self.users.has_users(self.place(visit.tenant)).await {
-                Ok(there_are) => !there_are,
-                Err(_) => {
-                    let mut page = sign_in_page(visit, &next, "", Some(words.is_down), false, None);
-                    *page.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
-                    return Ok(page);
-                }
-            };
-            return Ok(sign_in_page(visit, &next, "", None, nobody, None));
-        }
-        let sent = self.form(body, SIGN_IN_BYTES).await?;
-        let (next, name) = (sent.get("next"), sent.get("name"));
-        let replay = Replay::carried(&sent);
-        let (id, peer) = (&visit.tenant.config().id, visit.client.address);
-        let throttle = &self.users.throttle;
-        if let Err(wait) = throttle.begin(id, name, peer) {
-            let seconds = wait.as_secs_f64().ceil().to_string();
-            let mut page = sign_in_page(
-                visit,
-                next,
-                name,
-                Some(&fill(words.wait, &[&seconds])),
-                false,
-                replay.as_ref(),
-            );
-            *page.status_mut() = StatusCode::TOO_MANY_REQUESTS;
-            if let Ok(seconds) = HeaderValue::from_str(&seconds) {
-                page.headers_mut().insert(RETRY_AFTER, seconds);
-            }
-            return Ok(page);
-        }
-        let place = self.place(visit.tenant);
-        let password = sent.get("password").to_owned();
-        let session = match self.users.sign_in(place, name, password, visit.agent()).await {
-            Ok(session) => session,
-            Err(error) => {
-                throttle.withdrawn(id, name, peer);
-                return Err(users_failed(error));
-            }
-        };
-        let Some(session) = session else {
-            tracing::info!(tenant = %id, client.address = %peer, "sign-in refused");
-            let mut page = sign_in_page(visit, next, name, Some(words.wrong_password), false, replay.as_ref());
-            *page.status_mut() = StatusCode::FORBIDDEN;
-            return Ok(page);
-        };
-        throttle.succeeded(id, name, peer);
-        tracing::info!(tenant = %id, client.address = %peer, user = session.user.name, "signed in");
-        let Some(replay) = replay else {
-            return Ok(with_session(visit, see_other(destination(next)), &session));
-        };
-        let key = session.token.form_key();
-        let page = SendAgain {
-            frame: Frame {
-                user: Some(&session.user.name),
-                key: &key,
-                ..visit.frame(&[], Part::Data, "")
-            },
-            action: &replay.action,
-            fields: &replay.fields,
-        };
-        Ok(with_session(
-            visit,
-            response::console(StatusCode::OK, page.render()),
-            &session,
-        ))
-    }
-
-    async fn sign_out(&self, visit: &Visit<'_>, session: &Session) -> Result<Response<Body>, Error> {
-        let place = self.place(visit.tenant);
-        self.users.sign_out(place, session).await.map_err(users_failed)?;
-        Ok(signed_out(visit))
-    }
-
-    async fn account(
-        &self,
-        visit: &Visit<'_>,
-        session: &Session,
-        refused: Option<&str>,
-    ) -> Result<Response<Body>, Error> {
-        let place = self.place(visit.tenant);
-        let open = self.users.sessions(place, session).await.map_err(users_failed)?;
-        let notice = visit.notice();
-        let page = Account {
-            frame: Frame {
-                notice: notice.as_deref(),
-                ..visit.frame(&[], Part::Account, "")
-            },
-            role: &role(visit.tenant, session),
-            sessions: open
-                .iter()
-                .map(|open| OpenSession {
-                    started: &open.started,
-                    seen: &open.seen,
-                    agent: &open.agent,
-                    current: open.current,
-                })
-                .collect(),
-            refused,
-            least: users::LEAST_CHARACTERS,
-        };
-        let status = if refused.is_some() {
-            StatusCode::BAD_REQUEST
-        } else {
-            StatusCode::OK
-        };
-        Ok(response::console(status, page.render()))
-    }
-
-    async fn change_password(
-        &self,
-        visit: &Visit<'_>,
-        session: &Session,
-        sent: &Sent,
-    ) -> Result<Response<Body>, Error> {
-        let words = visit.words;
-        let (old, new) = (sent.get("old"), sent.get("new"));
-        if new != sent.get("again") {
-            return self.account(visit, session, Some(words.passwords_differ)).await;
-        }
-        let (id, peer) = (&visit.tenant.config().id, visit.client.address);
-        let (name, throttle) = (&session.user.name, &self.users.throttle);
-        if let Err(wait) = throttle.begin(id, name, peer) {
-            let seconds = wait.as_secs_f64().ceil().to_string();
-            return self.account(visit, session, Some(&fill(words.wait, &[&seconds]))).await;
-        }
-        let place = self.place(visit.tenant);
-        let (old, new) = (old.to_owned(), new.to_owned());
-        match self
-            .users
-            .change_password(place, session, old, new, visit.agent())
-            .await
-        {
-            Ok(Some(session)) => {
-                throttle.succeeded(id, name, peer);
-                Ok(with_session(
-                    visit,
-                    see_other("/admin/account?_done=password"),
-                    &session,
-                ))
-            }
-            Ok(None) => self.account(visit, session, Some(words.old_password_wrong)).await,
-            Err(users::Error::Password) => {
-                throttle.succeeded(id, name, peer);
-                let rule = fill(words.password_rule, &[&users::LEAST_CHARACTERS.to_string()]);
-                self.account(visit, session, Some(&rule)).await
-            }
-            Err(error) => {
-                throttle.withdrawn(id, name, peer);
-                Err(users_failed(error))
-            }
-        }
-    }
-
     /// What the pages need of the tenant: its catalog, and what whoever asks may do.
     async fn room(&self, visit: &Visit<'_>) -> Result<Room, Error> {
         serving(visit.tenant)?;
@@ -764,49 +449,6 @@ impl Service {
         });
         Ok(rights.collect())
     }
-
-    /// One request of the data API, as whoever is signed in.
-    async fn ask(&self, visit: &Visit<'_>, ask: Ask<'_>) -> Result<Response<Body>, Error> {
-        let mut uri = String::from("/api/");
-        encode(ask.relation, &mut uri);
-        uri.push_str(ask.query);
-        let request = Request::builder()
-            .version(visit.head().version)
-            .method(ask.method)
-            .uri(uri)
-            .header(HOST, host(visit.head()))
-            .header(ACCEPT, ask.accept)
-            .header(CONTENT_TYPE, ask.content_type)
-            .header(PREFER, ask.prefer)
-            .body(());
-        // A name, a value or a preference that no URL or header can hold.
-        let (mut head, ()) = request.map_err(|_| router::Error::InvalidPath)?.into_parts();
-        if let Some(agent) = visit.head().headers.get(USER_AGENT) {
-            head.headers.insert(USER_AGENT, agent.clone());
-        }
-        let asking = Asking {
-            head: &head,
-            ..visit.asking
-        };
-        let inside = Inside {
-            caller: self.as_whom(visit)?,
-            body: ask.body,
-            whole: ask.whole,
-            undone: ask.undone,
-        };
-        let target = if ask.relation.is_empty() {
-            Target::Root
-        } else {
-            Target::Relation(ask.relation)
-        };
-        let sender = Sender::Console(Box::new(inside));
-        Ok(Box::pin(self.api(visit.tenant, target, asking, sender)).await)
-    }
-
-    /// The same, with all of the answer.
-    async fn reply(&self, visit: &Visit<'_>, ask: Ask<'_>) -> Result<Reply, Error> {
-        Reply::collect(self.ask(visit, ask).await?, MOST_BYTES).await
-    }
 }
 
 impl<'a> Visit<'a> {
@@ -830,120 +472,12 @@ fn role<'s>(tenant: &Tenant, session: &'s Session) -> Cow<'s, str> {
     }
 }
 
-/// Whether a request that changes something comes from a page of this host, as far as the browser says: every browser of
-/// today does, and who is none has no cookie that others could use.
-fn is_of_this_host(head: &Parts) -> bool {
-    let text = |name: &HeaderName| head.headers.get(name).map(|value| value.to_str().unwrap_or_default());
-    if text(&FETCH_SITE).is_some_and(|site| !["same-origin", "none"].contains(&site)) {
-        return false;
-    }
-    // The scheme may be another behind a proxy that ends TLS.
-    text(&ORIGIN).is_none_or(|origin| {
-        let authority = origin.split_once("://").map_or("", |(_, authority)| authority);
-        authority.eq_ignore_ascii_case(host(head))
-    })
-}
-
-/// Whether a page of another host loads this as a part of itself. It could not read it, but could tell how long it takes.
-fn is_embedded_elsewhere(head: &Parts) -> bool {
-    let is = |name: &HeaderName, values: &[&str]| {
-        let value = head.headers.get(name).and_then(|value| value.to_str().ok());
-        value.is_some_and(|value| values.contains(&value))
-    };
-    is(&FETCH_SITE, &["cross-site", "same-site"]) && !is(&FETCH_MODE, &["navigate"])
-}
-
-/// Where to go after signing in: nowhere but into this console.
-fn destination(next: &str) -> &str {
-    let plain = next.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\');
-    if plain && next.starts_with("/admin/") && !next.starts_with("/admin/sign-in") {
-        next
-    } else {
-        "/admin/"
-    }
-}
-
 fn see_other(to: &str) -> Response<Body> {
     let mut response = response::console(StatusCode::SEE_OTHER, String::new());
     if let Ok(to) = HeaderValue::from_str(to) {
         response.headers_mut().insert(LOCATION, to);
     }
     response
-}
-
-fn with_session(visit: &Visit<'_>, mut response: Response<Body>, session: &Session) -> Response<Body> {
-    if let Ok(cookie) = HeaderValue::from_str(&visit.cookie().set(&session.token, COOKIE_SECONDS)) {
-        response.headers_mut().append(SET_COOKIE, cookie);
-    }
-    response
-}
-
-fn signed_out(visit: &Visit<'_>) -> Response<Body> {
-    let mut response = see_other("/admin/sign-in?_done=signed-out");
-    if let Ok(cookie) = HeaderValue::from_str(&visit.cookie().clear()) {
-        response.headers_mut().append(SET_COOKIE, cookie);
-    }
-    response
-}
-
-/// A form that came when nobody was signed in.
-struct Replay {
-    action: String,
-    fields: Vec<(String, String)>,
-}
-
-impl Replay {
-    fn of(visit: &Visit<'_>, sent: &Sent) -> Self {
-        let action = visit
-            .head()
-            .uri
-            .path_and_query()
-            .map_or("", http::uri::PathAndQuery::as_str);
-        Self {
-            action: action.to_owned(),
-            fields: sent
-                .pairs()
-                .filter(|(name, _)| *name != "_key")
-                .map(|(name, value)| (name.to_owned(), value.to_owned()))
-                .collect(),
-        }
-    }
-
-    /// What the form to sign in carried of it.
-    fn carried(sent: &Sent) -> Option<Self> {
-        let action = sent.get("replay");
-        let fields = sent
-            .pairs()
-            .filter_map(|(name, value)| Some((name.strip_prefix("replay:")?.to_owned(), value.to_owned())));
-        // Nowhere but into this console.
-        (!action.is_empty() && destination(action) == action).then(|| Self {
-            action: action.to_owned(),
-            fields: fields.collect(),
-        })
-    }
-}
-
-fn sign_in_page(
-    visit: &Visit<'_>,
-    next: &str,
-    name: &str,
-    refused: Option<&str>,
-    nobody: bool,
-    replay: Option<&Replay>,
-) -> Response<Body> {
-    let notice = visit.notice();
-    let page = SignIn {
-        frame: Frame {
-            notice: notice.as_deref(),
-            ..visit.frame(&[], Part::Account, "")
-        },
-        next: destination(next),
-        name,
-        refused,
-        nobody,
-        replay: replay.map(|replay| (&*replay.action, &*replay.fields)),
-    };
-    response::console(StatusCode::OK, page.render())
 }
 
 /// A form that this console did not send.

@@ -14,8 +14,9 @@ use crate::percent::encode;
 use crate::response;
 use crate::server::Body;
 use crate::views;
+use crate::views::Sent;
 use crate::views::form::{
-    Said, Sent, Values, fields, key_condition, key_of, label, object, one_value, referring, refill, text_of,
+    Said, Values, fields, key_condition, key_of, label, object, one_value, referring, refill, text_of,
 };
 use crate::views::grid::add_conditions;
 

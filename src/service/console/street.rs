@@ -26,7 +26,7 @@ use crate::service::status::{PoolStates, RateStatus};
 use crate::service::unix_time;
 use crate::tenant::{State, Tenant, permits_role};
 use crate::users::Session;
-use crate::views::form::Sent;
+use crate::views::Sent;
 
 use super::{PART, Service, Visit, host, see_other};
 
