@@ -145,7 +145,6 @@ for (const form of all("[data-import]")) {
   const [go, progress] = [form.querySelector("[data-go]"), form.querySelector("[data-progress]")];
   const [bar, said] = [progress.querySelector("progress"), progress.querySelector("span")];
   const preview = document.querySelector("[data-preview]");
-  form.querySelector("[data-file]").hidden = false;
   const changed = () => { go.hidden = true; preview.replaceChildren(); };
   file.addEventListener("change", () => {
     if (file.files[0]) format.value = /json$/i.test(file.files[0].name) ? "json" : "csv";
@@ -174,7 +173,7 @@ for (const form of all("[data-import]")) {
       const answer = await send(event.submitter?.value === "run", file.files[0]);
       const to = answer.getResponseHeader("x-rowhouse-next");
       if (to) { location.assign(to); return; }
-      if (answer.status !== 200) throw new Error(answer.status);
+      if (answer.status !== 200) throw new Error(answer.status === 413 ? form.dataset.large : answer.status);
       preview.innerHTML = answer.responseText; // our own page's part: values in it are escaped where it is made
       const good = preview.querySelector("[data-good]");
       go.hidden = !good;

@@ -74,6 +74,8 @@ words! {
     sign_out: "Sign out" / "Sair";
     cancel: "Cancel" / "Cancelar";
     back: "Back" / "Voltar";
+    no_page: "There is no such page, or it is not yours to see." / "Não há tal página, ou não lhe é visível.";
+    status: "status" / "estado HTTP";
     request: "Request" / "Pedido";
     read_only: "read only" / "somente leitura";
 
@@ -117,7 +119,7 @@ words! {
     replay: "You are signed in again" / "Você entrou de novo";
     replay_about: "What you had written is still here. Send it now?" / "O que você tinha escrito ainda está aqui. Enviar agora?";
     replay_send: "Send it" / "Enviar";
-    ended: "The session has ended. Sign in, and what you have written is sent." / "A sessão terminou. Entre, e o que você escreveu será enviado.";
+    ended: "The session has ended. Sign in, and what you have written can be sent." / "A sessão terminou. Entre, e o que você escreveu poderá ser enviado.";
     signed_out: "You are signed out." / "Você saiu.";
     other_site: "This form came from another site, or is too old. Load the page again and repeat it." / "Este formulário veio de outro site ou é demasiado antigo. Recarregue a página e repita.";
     is_down: "The database cannot be reached, so nobody can sign in. Try again soon." / "Não se chega ao banco de dados, por isso ninguém pode entrar. Tente de novo em breve.";
@@ -186,7 +188,6 @@ words! {
     set: "Set" / "Pôr";
     set_to: "to" / "a";
     none_selected: "No row was selected." / "Nenhuma linha foi escolhida.";
-    open_row: "Open row {}" / "Abrir a linha {}";
     yes: "yes" / "sim";
     no: "no" / "não";
     bytes: "{} bytes" / "{} bytes";
@@ -273,6 +274,7 @@ words! {
     imported: "{} rows are imported." / "{} linhas foram importadas.";
     imported_one: "1 row is imported." / "1 linha foi importada.";
     closed_idle_one: "1 connection is closed." / "1 ligação foi fechada.";
+    import_large: "a file has at most 32 MiB" / "um arquivo tem no máximo 32 MiB";
     import_failed: "The file was not taken:" / "O arquivo não foi aceite:";
     import_twice: "The column {} stands twice." / "A coluna {} aparece duas vezes.";
     import_empty: "There are no rows in it." / "Não há linhas nele.";

@@ -385,21 +385,28 @@ impl GridQuery {
     /// All rows in their order, as a query string of the data API: an export, or a link.
     #[must_use]
     pub fn all(&self, relation: &Relation) -> String {
-        let mut text = String::from("?select=");
-        let names: Vec<String> = relation
-            .columns
-            .iter()
-            .filter(|column| self.shows(&column.name))
-            .map(|column| quoted(&column.name))
-            .collect();
-        encode(&names.join(","), &mut text);
-        add_conditions(&self.conditions(relation), &mut text);
+        let mut text = String::new();
+        let mut add = |name: &str, value: &str| {
+            text.push(if text.is_empty() { '?' } else { '&' });
+            text.push_str(name);
+            text.push('=');
+            encode(value, &mut text);
+        };
+        if !self.show.is_empty() {
+            let shown = relation.columns.iter().filter(|column| self.shows(&column.name));
+            let names: Vec<String> = shown.map(|column| quoted(&column.name)).collect();
+            add("select", &names.join(","));
+        }
+        let conditions = self.conditions(relation);
+        if !conditions.is_empty() {
+            add("and", &format!("({})", conditions.join(",")));
+        }
         let order = self.order(relation);
         if !order.is_empty() {
-            text.push_str("&order=");
-            encode(&order_text(&order, false), &mut text);
+            add("order", &order_text(&order, false));
         }
-        text
+        // Commas mean nothing to a URL.
+        text.replace("%2C", ",")
     }
 }
 

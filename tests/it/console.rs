@@ -1385,6 +1385,20 @@ async fn what_was_written_outlives_the_session() {
         assert!(asked.body.contains(carried), "{carried}: {}", asked.body);
     }
     assert!(!asked.body.contains("replay:_key"));
+    // But passwords are not carried about.
+    let passwords = street
+        .send(
+            "POST",
+            CLIENTE,
+            "/admin/account/password",
+            &form,
+            "old=secret1&new=secret2&again=secret2",
+        )
+        .await;
+    assert!(
+        passwords.status == 401 && !passwords.body.contains("secret"),
+        "{passwords:?}"
+    );
     // A wrong password keeps it, the right one shows it, and nothing is sent without a further press.
     let carried = "replay=/admin/data/mylist/new&replay:%3Dtext=written+%22before%22&replay:?checkbox=false";
     let wrong = street

@@ -6,6 +6,7 @@
     reason = "a failed helper should fail the test"
 )]
 
+mod browser;
 mod client;
 mod command;
 mod config_errors;

@@ -181,6 +181,7 @@ impl Form<'_> {
             hints.push(comment.to_owned());
         }
         match field.input {
+            _ if !self.may_save => {}
             Input::Nothing => hints.push(words.generated.to_owned()),
             Input::Lines => hints.push(words.lines_about.to_owned()),
             Input::Json => hints.push(words.json_about.to_owned()),

@@ -252,10 +252,6 @@ impl Grid<'_> {
         fill(self.frame.words.select_row, &[&row.label])
     }
 
-    fn open_word(&self, row: &GridRow) -> String {
-        fill(self.frame.words.open_row, &[&row.label])
-    }
-
     fn sort_word(&self, column: &GridColumn<'_>) -> String {
         fill(self.frame.words.sort_by, &[column.name])
     }

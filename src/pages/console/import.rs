@@ -2,6 +2,7 @@
 
 use askama::Template;
 
+use super::grid::grouped;
 use super::{Frame, Part};
 use crate::pages::words::fill;
 use crate::pages::{Scope, finish};
@@ -55,7 +56,7 @@ impl Import<'_> {
 
     fn good(&self) -> Option<String> {
         let preview = self.preview.as_ref().filter(|preview| preview.problem.is_none())?;
-        Some(fill(self.frame.words.import_run, &[&preview.total.to_string()]))
+        Some(fill(self.frame.words.import_run, &[&grouped(preview.total as u64)]))
     }
 }
 
@@ -67,13 +68,13 @@ impl Preview {
     }
 
     fn good(&self) -> String {
-        fill(self.words.import_good, &[&self.total.to_string()])
+        fill(self.words.import_good, &[&grouped(self.total as u64)])
     }
 
     fn rest(&self) -> String {
         fill(
             self.words.and_more,
-            &[&self.total.saturating_sub(self.rows.len()).to_string()],
+            &[&grouped(self.total.saturating_sub(self.rows.len()) as u64)],
         )
     }
 }

@@ -277,7 +277,8 @@ impl Service {
                 .headers
                 .get(CONTENT_TYPE)
                 .is_some_and(|given| given.as_bytes().starts_with(b"application/x-www-form-urlencoded"));
-            if visit.is_post() && is_form {
+            // Passwords are not for carrying about.
+            if visit.is_post() && is_form && first != "account" {
                 // What was written is not lost: it is sent again once somebody has signed in.
                 let sent = self.form(body, SIGN_IN_BYTES).await?;
                 let replay = Replay::of(visit, &sent);
@@ -498,7 +499,10 @@ fn failure(visit: &Visit<'_>, error: &Error) -> Response<Body> {
     let page = ConsoleFailure {
         frame: visit.frame(&[], Part::Data, ""),
         status: problem.status.as_u16(),
-        message: &problem.message,
+        message: match error {
+            Error::Router(_) => visit.words.no_page,
+            _ => &problem.message,
+        },
         hint: problem.hint.as_deref(),
         request_id: visit.asking.id.as_str(),
     };

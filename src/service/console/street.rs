@@ -39,7 +39,7 @@ const HOSTS: usize = 2;
 impl Service {
     /// All tenants.
     pub(super) async fn street(&self, visit: &Visit<'_>) -> Result<Response<Body>, Error> {
-        let query = visit.parameter("q").unwrap_or_default().trim().to_owned();
+        let query = visit.parameter("q").unwrap_or_default().trim().to_lowercase();
         let page = visit.parameter("page").and_then(|page| page.parse().ok()).unwrap_or(1);
         let live = self.live(visit, &query, page);
         if visit.head().headers.contains_key(PART) {
@@ -535,6 +535,7 @@ fn per_second(rate: Option<f64>) -> String {
 fn milliseconds(time: Option<f64>) -> String {
     match time {
         None => "—".to_owned(),
+        Some(time) if time >= 1000.0 => format!("{:.1} s", time / 1000.0),
         Some(time) if time >= 100.0 => format!("{time:.0} ms"),
         Some(time) => format!("{time:.1} ms"),
     }
@@ -560,8 +561,8 @@ mod tests {
             ["—", "0.0", "12.3", "1234"]
         );
         assert_eq!(
-            [None, Some(0.52), Some(250.4)].map(milliseconds),
-            ["—", "0.5 ms", "250 ms"]
+            [None, Some(0.52), Some(250.4), Some(4412.0)].map(milliseconds),
+            ["—", "0.5 ms", "250 ms", "4.4 s"]
         );
         assert_eq!(moment(1_795_900_000), "2026-11-28 21:06:40");
         assert_eq!(
