@@ -122,7 +122,7 @@ enum UserCommand {
         #[arg(long, value_name = "ID")]
         tenant: TenantId,
     },
-    /// Removes a user; its sessions end at once.
+    /// Removes a user; its sessions end within a second.
     Remove {
         /// The tenant's id.
         #[arg(long, value_name = "ID")]

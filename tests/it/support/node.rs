@@ -82,7 +82,7 @@ fn version(program: &str) -> Option<u32> {
 }
 
 /// Runs a command to its end and returns what it printed. One that does not end in time is killed and fails the test.
-async fn run(mut command: Command, log: &Path, limit: Duration) -> (ExitStatus, String) {
+pub async fn run(mut command: Command, log: &Path, limit: Duration) -> (ExitStatus, String) {
     let file = File::create(log).unwrap();
     command
         .stdin(Stdio::null())
