@@ -366,7 +366,9 @@ fn print_welcome(
         }
     }
     println!("\nOn the command line:");
-    let example = config.tenants.values().find(|tenant| !tenant.is_operator());
+    // The README's lines are about this one.
+    let example = config.tenants.values().find(|tenant| tenant.id.as_str() == "cliente");
+    let example = example.or_else(|| config.tenants.values().find(|tenant| !tenant.is_operator()));
     if let Some(tenant) = example {
         let host = tenant.hosts.first().map(ToString::to_string).unwrap_or_default();
         let home = tenant.home.as_deref().unwrap_or("mylist");
@@ -396,8 +398,10 @@ fn print_welcome(
             println!("  {}: {token}", tenant.id);
         }
     }
-    println!("\nA fourth tenant: put config/tenants/acme.toml there while this runs:");
-    println!("  [tenants.acme]\n  hosts = [\"acme.localhost\"]\n  home = \"mylist\"\n");
+    if !config.tenants.keys().any(|id| id.as_str() == "acme") {
+        println!("\nA fourth tenant: put config/tenants/acme.toml there while this runs:");
+        println!("  [tenants.acme]\n  hosts = [\"acme.localhost\"]\n  home = \"mylist\"\n");
+    }
     if let Some(tenant) = example {
         println!("ready http://{}:{port}/", browsable(tenant));
     }

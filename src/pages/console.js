@@ -1,4 +1,4 @@
-// What saves a way round in the console. Everything works without it.
+// What saves a way round in the console. Everything but files to import and live figures works without it.
 "use strict";
 
 const all = (selector, within = document) => [...within.querySelectorAll(selector)];

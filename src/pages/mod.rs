@@ -1,8 +1,8 @@
 //! The HTML that a browser gets: a table's rows, the operator's list of tenants, and failures.
 //!
 //! Pure: view models in, one `String` out. Nothing here knows a socket, a status line or a clock, and nothing can fail
-//! for the caller. The templates are in `templates/`, checked by the compiler, and escape every value; no page carries
-//! a script, an inline style or anything from another origin, so all of them run under `default-src 'none';
+//! for the caller. The templates are in `templates/`, checked by the compiler, and escape every value; no page but the console's
+//! ([`console`]) carries a script, none an inline style or anything from another origin, so they run under `default-src 'none';
 //! style-src 'self'; img-src 'self' data:; base-uri 'none'; form-action 'self'; frame-ancestors 'none'`.
 //!
 //! The caller serves [`STYLE`] under [`style_path`] and sets the headers.

@@ -57,7 +57,7 @@ impl Words {
 
 words! {
     // Of every page.
-    skip: "Skip to the content" / "Saltar para o conteúdo";
+    skip: "Skip to the content" / "Pular para o conteúdo";
     console: "Console" / "Console";
     street: "Street" / "Rua";
     data: "Data" / "Dados";
@@ -74,9 +74,9 @@ words! {
     sign_out: "Sign out" / "Sair";
     cancel: "Cancel" / "Cancelar";
     back: "Back" / "Voltar";
-    no_page: "There is no such page, or it is not yours to see." / "Não há tal página, ou não lhe é visível.";
+    no_page: "There is no such page, or it is not yours to see." / "Não há tal página, ou você não pode vê-la.";
     status: "status" / "estado HTTP";
-    request: "Request" / "Pedido";
+    request: "Request" / "Requisição";
     read_only: "read only" / "somente leitura";
 
     // The pages for readers.
@@ -99,29 +99,29 @@ words! {
     to_start: "To the start page" / "Para a página inicial";
     all_tenants: "Tenants" / "Inquilinos";
     all_tenants_about: "Every tenant of this server: its hosts, its schema and whether it serves." / "Todos os inquilinos deste servidor: os hosts, o esquema e se estão ativos.";
-    tenants_like: "Tenants that match “{}”." / "Inquilinos que condizem com «{}».";
-    no_tenant_like: "No tenant matches “{}”." / "Nenhum inquilino condiz com «{}».";
+    tenants_like: "Tenants that match “{}”." / "Inquilinos que correspondem a “{}”.";
+    no_tenant_like: "No tenant matches “{}”." / "Nenhum inquilino corresponde a “{}”.";
     in_all: "in all" / "ao todo";
     find: "Find" / "Procurar";
     no_tenants_on_page: "No tenants on page {}." / "Não há inquilinos na página {}.";
     no_tenants_yet: "No tenants yet." / "Ainda não há inquilinos.";
     file_makes_one: "A file in config/tenants/ makes one." / "Um arquivo em config/tenants/ cria um.";
     tenants_caption: "Tenants, {} to {} of {}" / "Inquilinos, {} a {} de {}";
-    see_status: "see the console" / "veja a console";
+    see_status: "see the console" / "veja o console";
 
     // Signing in.
     sign_in_to: "Sign in to {}" / "Entrar em {}";
     user_name: "Name" / "Nome";
     password: "Password" / "Senha";
     wrong_password: "There is no such user with this password." / "Não há usuário com esta senha.";
-    wait: "Too many attempts. Try again in {} s." / "Demasiadas tentativas. Tente de novo dentro de {} s.";
-    no_users: "Nobody can sign in here yet. The operator adds the first user on the command line:" / "Ainda ninguém pode entrar aqui. O operador acrescenta o primeiro usuário na linha de comandos:";
+    wait: "Too many attempts. Try again in {} s." / "Muitas tentativas. Tente de novo em {} s.";
+    no_users: "Nobody can sign in here yet. The operator adds the first user on the command line:" / "Ainda ninguém pode entrar aqui. O operador acrescenta o primeiro usuário na linha de comando:";
     replay: "You are signed in again" / "Você entrou de novo";
     replay_about: "What you had written is still here. Send it now?" / "O que você tinha escrito ainda está aqui. Enviar agora?";
     replay_send: "Send it" / "Enviar";
     ended: "The session has ended. Sign in, and what you have written can be sent." / "A sessão terminou. Entre, e o que você escreveu poderá ser enviado.";
     signed_out: "You are signed out." / "Você saiu.";
-    other_site: "This form came from another site, or is too old. Load the page again and repeat it." / "Este formulário veio de outro site ou é demasiado antigo. Recarregue a página e repita.";
+    other_site: "This form came from another site, or is too old. Load the page again and repeat it." / "Este formulário veio de outro site ou é antigo demais. Recarregue a página e repita.";
     is_down: "The database cannot be reached, so nobody can sign in. Try again soon." / "Não se chega ao banco de dados, por isso ninguém pode entrar. Tente de novo em breve.";
 
     // The account.
@@ -131,7 +131,7 @@ words! {
     started: "began" / "começou";
     last_seen: "last used" / "último uso";
     browser: "browser" / "navegador";
-    sign_out_everywhere: "Sign out everywhere" / "Sair em todo o lado";
+    sign_out_everywhere: "Sign out everywhere" / "Sair de todos os dispositivos";
     sign_out_everywhere_about: "Ends every session of yours, this one as well." / "Termina todas as suas sessões, esta também.";
     change_password: "Change the password" / "Mudar a senha";
     old_password: "Current password" / "Senha atual";
@@ -148,9 +148,9 @@ words! {
     overview_own_about: "Only this tenant sees their rows." / "Só este inquilino vê as suas linhas.";
     overview_shared: "Shared tables" / "Tabelas compartilhadas";
     overview_shared_about: "Every tenant sees the same rows." / "Todos os inquilinos veem as mesmas linhas.";
-    no_tables: "No tables yet. A migration makes them." / "Ainda não há tabelas. Uma migração cria-as.";
+    no_tables: "No tables yet. A migration makes them." / "Ainda não há tabelas. Uma migração as cria.";
     table: "table" / "tabela";
-    view: "view" / "vista";
+    view: "view" / "view";
     columns: "columns" / "colunas";
     find_table: "Find a table" / "Procurar tabela";
 
@@ -185,21 +185,21 @@ words! {
     select_all: "Select all rows of this page" / "Escolher todas as linhas desta página";
     with_selected: "With the selected rows:" / "Com as linhas escolhidas:";
     delete: "Delete" / "Apagar";
-    set: "Set" / "Pôr";
-    set_to: "to" / "a";
+    set: "Set" / "Definir";
+    set_to: "to" / "como";
     none_selected: "No row was selected." / "Nenhuma linha foi escolhida.";
     yes: "yes" / "sim";
     no: "no" / "não";
     bytes: "{} bytes" / "{} bytes";
-    misfit: "The filter of {} does not fit, or lacks its value." / "O filtro de {} não serve, ou falta-lhe o valor.";
+    misfit: "The filter of {} does not fit, or lacks its value." / "O filtro de {} não serve, ou falta o valor.";
     as_api: "This list in the API" / "Esta lista na API";
 
     // Comparisons.
     op_is: "is" / "é";
     op_not: "is not" / "não é";
     op_contains: "contains" / "contém";
-    op_starts: "begins with" / "começa por";
-    op_ends: "ends with" / "acaba em";
+    op_starts: "begins with" / "começa com";
+    op_ends: "ends with" / "termina com";
     op_gt: "is more than" / "é mais do que";
     op_gte: "is at least" / "é pelo menos";
     op_lt: "is less than" / "é menos do que";
@@ -208,7 +208,7 @@ words! {
     op_has: "holds" / "inclui";
     op_any: "overlaps" / "cruza-se com";
     op_words: "has the words" / "tem as palavras";
-    op_match: "matches the pattern" / "condiz com o padrão";
+    op_match: "matches the pattern" / "corresponde a o padrão";
     op_yes: "is yes" / "é sim";
     op_no: "is no" / "é não";
     op_null: "is empty (NULL)" / "está vazio (NULL)";
@@ -235,13 +235,13 @@ words! {
     find_in: "Find in {}" / "Procurar em {}";
     shows: "now: {}" / "agora: {}";
     no_json: "This is no JSON: {}" / "Isto não é JSON: {}";
-    no_such_row: "There is no such row, or it is not yours to see." / "Não há tal linha, ou não lhe é visível.";
+    no_such_row: "There is no such row, or it is not yours to see." / "Não há tal linha, ou você não pode vê-la.";
     not_saved: "Nothing was saved." / "Nada foi salvo.";
     nothing_changed: "Nothing was different, so nothing was saved." / "Nada era diferente, por isso nada foi salvo.";
     related: "Related rows" / "Linhas relacionadas";
     related_of: "{} by {}" / "{} por {}";
     show_all_related: "Show them all" / "Mostrar todas";
-    saved: "Saved." / "Salvo.";
+    saved: "Saved." / "Salva.";
     created: "Created." / "Criada.";
     deleted_one: "1 row is deleted." / "1 linha foi apagada.";
     deleted: "{} rows are deleted." / "{} linhas foram apagadas.";
@@ -253,7 +253,7 @@ words! {
     sure_delete_one: "Delete this row of {}?" / "Apagar esta linha de {}?";
     sure_set: "Set {} of {} rows?" / "Mudar {} de {} linhas?";
     sure_related: "What refers to it, and may go as well or be in the way:" / "O que se refere a ela e pode ir junto ou impedir:";
-    sure_about: "This cannot be undone." / "Isto não se pode desfazer.";
+    sure_about: "This cannot be undone." / "Isto não pode ser desfeito.";
     and_more: "… and {} more" / "… e mais {}";
 
     // Import.
@@ -275,12 +275,12 @@ words! {
     imported_one: "1 row is imported." / "1 linha foi importada.";
     closed_idle_one: "1 connection is closed." / "1 ligação foi fechada.";
     import_large: "a file has at most 32 MiB" / "um arquivo tem no máximo 32 MiB";
-    import_failed: "The file was not taken:" / "O arquivo não foi aceite:";
+    import_failed: "The file was not taken:" / "O arquivo não foi aceito:";
     import_twice: "The column {} stands twice." / "A coluna {} aparece duas vezes.";
     import_empty: "There are no rows in it." / "Não há linhas nele.";
     import_nulls: "In CSV an empty field is NULL where the column permits it, and so is NULL." / "Em CSV um campo vazio é NULL onde a coluna o permite, e NULL também.";
-    sending: "Sending" / "A enviar";
-    working: "The database is at work …" / "O banco de dados está a trabalhar …";
+    sending: "Sending" / "Enviando";
+    working: "The database is at work …" / "O banco de dados está trabalhando …";
 
     // The street.
     tenants: "tenants" / "inquilinos";
@@ -293,19 +293,18 @@ words! {
     tenant: "tenant" / "inquilino";
     state: "state" / "estado";
     live: "live" / "ativo";
-    onboarding: "onboarding" / "a chegar";
+    onboarding: "onboarding" / "em preparação";
     failed: "failed" / "falhou";
     draining: "drained" / "fora de serviço";
     hosts: "hosts" / "hosts";
     schema: "schema" / "esquema";
     cluster: "cluster" / "cluster";
     clusters: "Clusters" / "Clusters";
-    file: "file" / "arquivo";
-    requests_s: "requests/s" / "pedidos/s";
+    requests_s: "requests/s" / "requisições/s";
     errors_s: "errors/s" / "erros/s";
     half: "p50" / "p50";
     most: "p99" / "p99";
-    connections: "connections" / "ligações";
+    connections: "connections" / "conexões";
     idle: "idle" / "livres";
     waiting: "waiting" / "à espera";
     in_use: "in use" / "em uso";
@@ -313,32 +312,33 @@ words! {
     shared_connections: "shared" / "compartilhadas";
     trouble: "trouble" / "problema";
     none: "none" / "nenhum";
+    none_f: "none" / "nenhuma";
     catalog: "catalog" / "catálogo";
     migrations: "migrations" / "migrações";
     pending: "{} pending" / "{} por aplicar";
     config_errors: "Files that are not used" / "Arquivos que não são usados";
-    config_errors_about: "What was good before serves on." / "O que estava bem antes continua a servir.";
+    config_errors_about: "What was good before serves on." / "O que estava bem antes continua servindo.";
     last_hour: "The last hour" / "A última hora";
     from_hour: "-60 min" / "-60 min";
     to_now: "now" / "agora";
     latest: "latest" / "último";
     highest: "highest" / "máximo";
-    chart_requests: "Requests" / "Pedidos";
+    chart_requests: "Requests" / "Requisições";
     chart_errors: "errors" / "erros";
     chart_latency: "Latency" / "Latência";
-    chart_slots: "Connections" / "Ligações";
+    chart_slots: "Connections" / "Conexões";
     actions: "Actions" / "Ações";
     reload: "Reload the configuration" / "Recarregar a configuração";
     reload_about: "Reads every file again, as SIGHUP does, and looks at every tenant's migrations." / "Lê todos os arquivos de novo, como o SIGHUP, e revê as migrações de cada inquilino.";
-    reloaded: "The configuration is being read again." / "A configuração está a ser lida de novo.";
+    reloaded: "The configuration is being read again." / "A configuração está sendo lida de novo.";
     drain: "Drain" / "Tirar de serviço";
-    drain_about: "New requests get 503, those that run finish. On this edge alone, until it is resumed or the edge starts again." / "Pedidos novos recebem 503, os que correm terminam. Só neste servidor, até ser retomado ou o servidor recomeçar.";
+    drain_about: "New requests get 503, those that run finish. On this edge alone, until it is resumed or the edge starts again." / "Requisições novas recebem 503, as em andamento terminam. Só neste servidor, até ser retomado ou o servidor recomeçar.";
     drained: "The tenant is drained." / "O inquilino está fora de serviço.";
     resume: "Resume" / "Retomar";
     resumed: "The tenant serves again." / "O inquilino volta a servir.";
-    close_idle: "Close idle connections" / "Fechar ligações livres";
-    close_idle_about: "They are opened again when a request needs them." / "Abrem-se de novo quando um pedido precisar.";
-    closed_idle: "{} connections are closed." / "{} ligações foram fechadas.";
+    close_idle: "Close idle connections" / "Fechar conexões livres";
+    close_idle_about: "They are opened again when a request needs them." / "São abertas de novo quando uma requisição precisar.";
+    closed_idle: "{} connections are closed." / "{} conexões foram fechadas.";
     sign_token: "Sign a token" / "Assinar um token";
     sign_token_about: "Who has it may act as the role until it expires. It is shown once." / "Quem o tiver pode agir com o papel até expirar. É mostrado uma só vez.";
     role: "role" / "papel";
@@ -350,8 +350,8 @@ words! {
     token_for: "For the role {}, good for {}." / "Para o papel {}, válido por {}.";
     no_key: "There is no key to sign with: see jwt_secret_env in docs/operations.md." / "Não há chave para assinar: veja jwt_secret_env em docs/operations.md.";
     limits: "Limits" / "Limites";
-    slowest: "Slowest requests of the last hour" / "Pedidos mais lentos da última hora";
-    request_shape: "request, without its values" / "pedido, sem os valores";
+    slowest: "Slowest requests of the last hour" / "Requisições mais lentas da última hora";
+    request_shape: "request, without its values" / "requisição, sem os valores";
     times: "times" / "vezes";
     longest: "longest" / "mais longo";
     errors: "Last failures" / "Últimas falhas";
@@ -360,7 +360,7 @@ words! {
     no_slow: "Nothing took longer than a millisecond." / "Nada demorou mais de um milissegundo.";
     no_failures: "Nothing has failed." / "Nada falhou.";
     sure_do: "{}: {}?" / "{}: {}?";
-    nothing_lost: "Requests that run are not lost." / "Os pedidos em curso não se perdem.";
+    resume_about: "Its requests are answered again." / "As suas requisições voltam a ser respondidas.";
 
     // The page of the API.
     api_of: "{} in the API" / "{} na API";
@@ -374,8 +374,8 @@ words! {
     api_operations: "Operations" / "Operações";
     api_parameters: "Parameters" / "Parâmetros";
     api_try: "Try it" / "Experimentar";
-    api_try_as: "It runs as {}." / "Corre como {}.";
-    api_try_anonymous: "Nobody is signed in: it runs without a token." / "Ninguém entrou: corre sem token.";
+    api_try_as: "It runs as {}." / "Executa como {}.";
+    api_try_anonymous: "Nobody is signed in: it runs without a token." / "Ninguém entrou: executa sem token.";
     api_method: "Method" / "Método";
     api_query: "Query string" / "Parâmetros do endereço";
     api_body: "Body (JSON)" / "Corpo (JSON)";
@@ -389,7 +389,7 @@ words! {
     api_relations: "embeds" / "inclui";
     copy: "Copy" / "Copiar";
     copied: "Copied" / "Copiado";
-    open_console: "Open in the console" / "Abrir na console";
+    open_console: "Open in the console" / "Abrir no console";
     open_json: "The rows as JSON" / "As linhas em JSON";
 }
 

@@ -86,7 +86,7 @@ pub struct ClusterStatus {
     pub in_use: u32,
     /// Requests that wait for one.
     pub waiting: usize,
-    /// Connections that tenants share for short reads, of those in use.
+    /// Connections that tenants share, for catalogs and short reads, of those in use.
     pub shared: u32,
     /// Why no connection can be opened.
     #[serde(skip_serializing_if = "Option::is_none")]

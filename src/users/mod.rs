@@ -1,10 +1,10 @@
 //! Who may sign in to the console: users of a tenant, their passwords and their sessions.
 //!
 //! They are kept in the schema `rowhouse` of the tenant's own cluster, which only the edge's login can read: edges share
-//! them, none keeps any, and a tenant whose cluster is down concerns nobody else. A user belongs to one tenant, and so does
+//! them, none keeps any for longer than an outage, and a tenant whose cluster is down concerns nobody else. A user belongs to one tenant, and so does
 //! each of its sessions; a cookie is worth nothing at another host.
 //!
-//! A session's secret is in the cookie alone. The table holds its digest, so that who reads the table can sign in as nobody.
+//! The table of sessions holds the digest of each one's secret, so that who reads the table can sign in as nobody.
 
 mod password;
 mod session;
@@ -43,7 +43,7 @@ pub enum Error {
     #[error("a name has 1 to 100 characters, and neither spaces at its ends nor control characters")]
     Name,
     /// The password is too short, or longer than anybody types.
-    #[error("a password has {LEAST_CHARACTERS} to 1,000 characters")]
+    #[error("a password has {LEAST_CHARACTERS} characters at least, and 4,000 bytes at most")]
     Password,
 }
 

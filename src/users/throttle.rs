@@ -15,7 +15,7 @@ const MEMORY: Duration = Duration::from_secs(15 * 60);
 /// The longest wait between two attempts.
 const LONGEST: Duration = Duration::from_secs(60);
 
-/// More are not kept in mind: those that failed longest ago are forgotten.
+/// More are not kept in mind: those that failed least often are forgotten.
 const MOST: usize = 20_000;
 
 /// Counts failed attempts to sign in, each edge for itself, in memory.

@@ -437,7 +437,7 @@ fn condition(column: &Column, operator: Operator, value: &str) -> String {
     // A list of words or what Postgres takes for an array as it is.
     let array = || match value.trim().starts_with('{') {
         true => value.trim().to_owned(),
-        false => format!("{{{}}}", list().map(element).collect::<Vec<_>>().join(",")),
+        false => format!("{{{}}}", list().map(text).collect::<Vec<_>>().join(",")),
     };
     match operator {
         Operator::Is => format!("{name}.eq.{}", text(value)),
@@ -502,7 +502,7 @@ fn order_text(order: &[(&Column, bool)], backwards: bool) -> String {
     columns.join(",")
 }
 
-/// A value in the quotes of the data API.
+/// A value in the quotes of the data API, which are those of Postgres' arrays as well.
 #[must_use]
 pub fn text(value: &str) -> String {
     format!("\"{}\"", value.replace('\\', "\\\\").replace('"', "\\\""))
@@ -511,11 +511,6 @@ pub fn text(value: &str) -> String {
 /// What a pattern of `ilike` takes for itself. An asterisk cannot be: it stands for anything.
 fn literally(value: &str) -> String {
     value.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_")
-}
-
-/// An element of an array in Postgres' text format.
-fn element(value: &str) -> String {
-    format!("\"{}\"", value.replace('\\', "\\\\").replace('"', "\\\""))
 }
 
 fn marks(text: &str) -> Option<Vec<Option<String>>> {

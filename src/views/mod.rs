@@ -14,7 +14,6 @@ use crate::catalog::{Catalog, Relation, Scope};
 use crate::pages;
 use crate::pages::words::Words;
 use crate::pages::{Kind, List, Street, TenantLine};
-use crate::percent::decode_query;
 use crate::query::{Plan, Query};
 use crate::tenant::{State, Tenant};
 
@@ -41,19 +40,11 @@ impl PageQuery {
         for pair in query.split('&') {
             match pair.split_once('=') {
                 Some(("page", value)) => page = value.parse().unwrap_or(1).clamp(1, 1_000_000),
-                Some(("q", value)) => search = decoded(value).trim().to_owned(),
+                Some(("q", value)) => search = grid::decoded(value).trim().to_owned(),
                 _ => {}
             }
         }
         Self { page, search }
-    }
-}
-
-/// A search word, decoded; what is no UTF-8 is shown as it is.
-fn decoded(value: &str) -> String {
-    match decode_query(value) {
-        Ok(text) => text.into_owned(),
-        Err(error) => String::from_utf8_lossy(error.as_bytes()).into_owned(),
     }
 }
 

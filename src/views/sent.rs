@@ -2,7 +2,7 @@
 
 use super::grid::decoded;
 
-/// What stands in a form that was sent. Names of columns begin with `=`, of boxes that say NULL with `!`, and `?` says
+/// What stands in a form that was sent. Names of columns begin with `=`, of boxes that say NULL with `!`, and `~` the mark of what was shown, and `?` says
 /// that there was a box, which if it is not ticked says nothing.
 #[derive(Clone, Debug, Default)]
 pub struct Sent(Vec<(String, String)>);

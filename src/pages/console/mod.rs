@@ -1,7 +1,7 @@
 //! The console's pages. What they are made of is told by whoever asks for them; what they say is in `words.rs`.
 //!
-//! They load one stylesheet and one script of our own, and run under a policy that permits nothing else. Everything works
-//! without the script; it only saves a way round.
+//! They load one stylesheet and one script of our own, and run under a policy that permits nothing else. Everything but files
+//! to import and live figures works without the script; it only saves a way round.
 
 use std::sync::LazyLock;
 

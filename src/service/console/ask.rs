@@ -34,7 +34,7 @@ pub(super) struct Ask<'a> {
     pub(super) body: Bytes,
     /// Whether all rows shall come.
     pub(super) whole: bool,
-    /// Whether what it does is undone at its end.
+    /// Whether `prefer` may say `tx=rollback`, so that what it does is undone at its end.
     pub(super) undone: bool,
 }
 

@@ -57,7 +57,6 @@ pub(super) const FORM_KEY: HeaderName = HeaderName::from_static("x-rowhouse-form
 const PART: HeaderName = HeaderName::from_static("x-rowhouse-part");
 
 /// A request to the console.
-#[derive(Clone)]
 pub(super) struct Visit<'a> {
     tenant: &'a Arc<Tenant>,
     asking: Asking<'a>,
@@ -66,7 +65,8 @@ pub(super) struct Visit<'a> {
     client: Client,
     /// Who is signed in.
     session: Option<Arc<Session>>,
-    key: String,
+    /// What its forms carry.
+    form_key: String,
 }
 
 /// What a page of the console has to know of the tenant.
@@ -108,7 +108,7 @@ impl Visit<'_> {
     }
 
     /// The row that the address names: what stands before our own parameters.
-    fn key(&self) -> String {
+    fn row_key(&self) -> String {
         let query = self.query();
         let ours = ["&_done=", "&_here="].iter().filter_map(|name| query.find(name)).min();
         query[..ours.unwrap_or(query.len())].to_owned()
@@ -127,7 +127,7 @@ impl Visit<'_> {
             tenant: config.id.as_str(),
             host: host(self.head()),
             user: self.session.as_ref().map(|session| &*session.user.name),
-            key: &self.key,
+            key: &self.form_key,
             operator: config.is_operator(),
             relations,
             part,
@@ -307,7 +307,7 @@ impl Service {
             );
             return Ok(see_other(&to));
         };
-        if (first, &name, last) == ("data", &name, "import") && name.is_some() && visit.is_post() {
+        if first == "data" && last == "import" && name.is_some() && visit.is_post() {
             // The largest body there is, and the only one that may not be a form.
             return self
                 .import(visit, name.as_deref().unwrap_or_default(), Some(body))
@@ -348,7 +348,7 @@ impl Service {
             ("data", Some(name), "pick", None) => self.pick(visit, name).await,
             ("data", Some(name), "import", None) => self.import(visit, name, None).await,
             ("data", Some(name), "new", sent) => self.row(visit, name, None, sent).await,
-            ("data", Some(name), "row", sent) => self.row(visit, name, Some(visit.key()), sent).await,
+            ("data", Some(name), "row", sent) => self.row(visit, name, Some(visit.row_key()), sent).await,
             ("data", Some(name), "delete", sent) => self.delete(visit, name, sent).await,
             ("data", Some(name), "bulk", Some(sent)) => self.bulk(visit, name, &sent).await,
             _ => Err(router::Error::InvalidPath.into()),
@@ -373,7 +373,7 @@ impl Service {
         let used = !visit.asking.head.headers.contains_key(PART);
         let session = self.users.session(self.place(visit.tenant), token, used).await;
         visit.session = session.map_err(users_failed)?;
-        visit.key = visit
+        visit.form_key = visit
             .session
             .as_ref()
             .map(|session| session.token.form_key())
@@ -460,7 +460,7 @@ impl<'a> Visit<'a> {
             words: words(asking.head),
             client: Client::of(asking, trusted),
             session: None,
-            key: String::new(),
+            form_key: String::new(),
         }
     }
 }

@@ -333,7 +333,7 @@ impl Service {
     ) -> Result<Response<Body>, Error> {
         let room = self.room(visit).await?;
         let (relation, _) = room.relation(name)?;
-        let key = visit.key();
+        let key = visit.row_key();
         let here = here(visit);
         let Some(condition) = key_condition(relation, &key) else {
             return Ok(self.not_there(visit, &room, relation));
@@ -465,7 +465,10 @@ impl Service {
                 };
                 fill(words.sure_set, &[&what, &number])
             } else {
-                fill(words.sure_delete, &[&number, name])
+                match keys.len() {
+                    1 => fill(words.sure_delete_one, &[name]),
+                    _ => fill(words.sure_delete, &[&number, name]),
+                }
             },
             action: format!("/admin/data/{}/bulk", path_of(name)),
             fields: carried,

@@ -67,6 +67,7 @@ impl Service {
             query.is_empty()
                 || config.id.as_str().contains(query)
                 || tenant.state().as_str() == query
+                || words.of_state(&state(&tenant.state())).to_lowercase() == query
                 || config.hosts.iter().any(|host| host.as_str().contains(query))
         };
         // Those in trouble first, then those with most to do.
@@ -182,20 +183,19 @@ impl Service {
         let (about, button) = match (action, sent) {
             ("", None) => return Ok(self.tenant_page(visit, &tenant, None)),
             ("token", Some(sent)) => {
-                let token = self.token(&tenant, sent)?;
+                let (token, ttl) = self.token(&tenant, sent)?;
                 info!(
                     tenant = id,
                     user = session.user.name,
                     role = sent.get("role"),
                     "the operator signed a token"
                 );
-                let ttl: u64 = sent.get("ttl").parse().unwrap_or(3600);
-                let good = humantime::format_duration(Duration::from_secs(ttl)).to_string();
+                let good = humantime::format_duration(ttl).to_string();
                 let about = fill(words.token_for, &[sent.get("role"), &good]);
                 return Ok(self.tenant_page(visit, &tenant, Some((token, about))));
             }
             ("drain", _) => (words.drain_about, words.drain),
-            ("resume", _) => (words.nothing_lost, words.resume),
+            ("resume", _) => (words.resume_about, words.resume),
             ("close-idle", _) => (words.close_idle_about, words.close_idle),
             _ => return Err(router::Error::InvalidPath.into()),
         };
@@ -299,7 +299,7 @@ impl Service {
         };
         let traffic = tenant.traffic(&self.metrics);
         let migrations = match status.migrations_pending {
-            0 => words.none.to_owned(),
+            0 => words.none_f.to_owned(),
             number => number.to_string(),
         };
         TenantLive {
@@ -357,7 +357,7 @@ impl Service {
         }
     }
 
-    fn token(&self, tenant: &Tenant, sent: &Sent) -> Result<String, Error> {
+    fn token(&self, tenant: &Tenant, sent: &Sent) -> Result<(String, Duration), Error> {
         let config = tenant.config();
         let role = sent.get("role");
         if !permits_role(config, role) {
@@ -366,7 +366,7 @@ impl Service {
         let key = self.signing_key(tenant).ok_or(identity::Error::NoKey)?;
         let ttl: u64 = sent.get("ttl").parse().unwrap_or(3600);
         let ttl = Duration::from_secs(ttl.clamp(60, 30 * 24 * 60 * 60));
-        Ok(identity::sign(&key, &config.id, role, ttl, unix_time())?)
+        Ok((identity::sign(&key, &config.id, role, ttl, unix_time())?, ttl))
     }
 }
 
