@@ -259,18 +259,15 @@ impl Service {
             Path::Admin(path) => Ok(Box::pin(self.console(tenant, path, asking, body)).await),
             Path::ApiRoot => Ok(self.api(tenant, Target::Root, asking, Sender::Client(body)).await),
             // What programs can ask is a page for who reads; boxed as well.
-            Path::Api { relation } if prefers_html(head) => {
-                let page = Box::pin(self.api_for_reader(tenant, &relation, asking)).await;
-                match page {
-                    Some(page) => Ok(page),
-                    None => Ok(self
-                        .api(tenant, Target::Relation(&relation), asking, Sender::Client(body))
-                        .await),
+            Path::Api { relation } => {
+                if prefers_html(head)
+                    && let Some(page) = Box::pin(self.api_for_reader(tenant, &relation, asking)).await
+                {
+                    return Ok(page);
                 }
+                let target = Target::Relation(&relation);
+                Ok(self.api(tenant, target, asking, Sender::Client(body)).await)
             }
-            Path::Api { relation } => Ok(self
-                .api(tenant, Target::Relation(&relation), asking, Sender::Client(body))
-                .await),
             Path::Call { function } => Ok(self
                 .api(tenant, Target::Function(&function), asking, Sender::Client(body))
                 .await),
@@ -396,7 +393,6 @@ impl Service {
 }
 
 /// Who asks.
-#[derive(Clone)]
 struct Caller {
     /// What the token says; none without one.
     claims: Option<Claims>,

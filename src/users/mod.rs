@@ -14,7 +14,7 @@ mod throttle;
 pub use password::{LEAST_CHARACTERS, new_password, spell};
 pub use session::{Cookie, Token};
 pub(crate) use store::Place;
-pub use store::{Listed, Open, Session, Store, User, add, add_if_missing, create_tables, list, remove};
+pub use store::{LONGEST, Listed, Open, Session, Store, User, add, add_if_missing, create_tables, list, remove};
 pub use throttle::Throttle;
 
 use thiserror::Error;

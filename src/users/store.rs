@@ -20,6 +20,16 @@ use crate::pool;
 use crate::pool::{Cluster, Pools, Startup};
 use crate::types::{ClusterId, SchemaName, TenantId};
 
+/// A session ends so long after it began, whatever it does.
+pub const LONGEST: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+
+/// In SQL, whether a session `s` is still good: it is not older than [`LONGEST`], and was used in the last 12 hours.
+macro_rules! is_good {
+    () => {
+        "(s.seen > now() - interval '12 hours' AND s.started > now() - interval '7 days')"
+    };
+}
+
 /// A session that was good is not looked up again for this long: as long as another edge may serve one that has ended.
 const FRESH: Duration = Duration::from_secs(1);
 
@@ -122,14 +132,16 @@ impl Store {
             return Ok(Some(Arc::clone(&known.session)));
         }
         // The session's last use is told to the minute, so that reading pages seldom writes.
-        const SQL: &str = "WITH found AS (
+        const SQL: &str = concat!(
+            "WITH found AS (
                 SELECT u.id, u.name, u.role FROM rowhouse.sessions s JOIN rowhouse.users u ON u.id = s.user_id
-                WHERE s.token = $1 AND u.tenant = $2
-                    AND s.seen > now() - interval '12 hours' AND s.started > now() - interval '7 days'
-            ), touched AS (
+                WHERE s.token = $1 AND u.tenant = $2 AND ",
+            is_good!(),
+            "), touched AS (
                 UPDATE rowhouse.sessions SET seen = now()
                 WHERE token = $1 AND $3 AND seen < now() - interval '1 minute' AND EXISTS (SELECT FROM found)
-            ) SELECT id, name, role FROM found";
+            ) SELECT id, name, role FROM found"
+        );
         let asked = [
             (&digest.as_slice() as Param<'_>, Type::BYTEA),
             (&place.tenant.as_str() as Param<'_>, Type::TEXT),
@@ -192,16 +204,17 @@ impl Store {
         let token = Token::new()?;
         let agent: String = agent.chars().filter(|char| !char.is_control()).take(200).collect();
         // Old ones of the user go, and all but its latest: nobody is signed in at twenty places.
-        const SQL: &str = "WITH gone AS (
-                DELETE FROM rowhouse.sessions s WHERE s.user_id = $2 AND (
-                    s.seen < now() - interval '12 hours' OR s.started < now() - interval '7 days'
-                    OR s.token NOT IN (
-                        SELECT k.token FROM rowhouse.sessions k WHERE k.user_id = $2 ORDER BY k.seen DESC LIMIT 19
-                    )
-                )
+        const SQL: &str = concat!(
+            "WITH gone AS (
+                DELETE FROM rowhouse.sessions s WHERE s.user_id = $2 AND (NOT ",
+            is_good!(),
+            " OR s.token NOT IN (
+                    SELECT k.token FROM rowhouse.sessions k WHERE k.user_id = $2 ORDER BY k.seen DESC LIMIT 19
+                ))
             ) INSERT INTO rowhouse.sessions (token, user_id, agent)
             SELECT $1, u.id, $3 FROM rowhouse.users u WHERE u.id = $2 AND u.password = $4 FOR SHARE
-            RETURNING user_id";
+            RETURNING user_id"
+        );
         let digest = token.digest();
         let values = [
             (&digest.as_slice() as Param<'_>, Type::BYTEA),
@@ -499,9 +512,12 @@ pub struct Listed {
 ///
 /// [`Error::Database`].
 pub async fn list(client: &Client, tenant: &TenantId) -> Result<Vec<Listed>, Error> {
-    const SQL: &str = "SELECT u.id, u.name, u.role, (SELECT count(*) FROM rowhouse.sessions s WHERE s.user_id = u.id
-            AND s.seen > now() - interval '12 hours' AND s.started > now() - interval '7 days')
-        FROM rowhouse.users u WHERE u.tenant = $1 ORDER BY u.name";
+    const SQL: &str = concat!(
+        "SELECT u.id, u.name, u.role,
+            (SELECT count(*) FROM rowhouse.sessions s WHERE s.user_id = u.id AND ",
+        is_good!(),
+        ") FROM rowhouse.users u WHERE u.tenant = $1 ORDER BY u.name"
+    );
     let rows = client.query(SQL, &[&tenant.as_str()]).await?;
     let listed = rows.iter().map(|row| {
         Ok(Listed {

@@ -125,16 +125,8 @@ impl Operator {
             ],
             Kind::Json if &*column.base_type == "json" => &[Self::Null, Self::NotNull],
             Kind::Json => &[Self::Has, Self::Is, Self::IsNot, Self::Null, Self::NotNull],
-            Kind::Array => &[
-                Self::Has,
-                Self::Overlaps,
-                Self::Is,
-                Self::IsNot,
-                Self::Null,
-                Self::NotNull,
-            ],
             Kind::Other if &*column.base_type == "tsvector" => &[Self::Words, Self::Null, Self::NotNull],
-            Kind::Other if column.base_type.ends_with("range") => &[
+            kind if kind == Kind::Array || column.base_type.ends_with("range") => &[
                 Self::Has,
                 Self::Overlaps,
                 Self::Is,
@@ -142,7 +134,7 @@ impl Operator {
                 Self::Null,
                 Self::NotNull,
             ],
-            Kind::Number | Kind::Date | Kind::Timestamp | Kind::Other => &[
+            Kind::Number | Kind::Date | Kind::Timestamp | Kind::Array | Kind::Other => &[
                 Self::Is,
                 Self::IsNot,
                 Self::More,

@@ -180,12 +180,13 @@ pub(crate) fn scope(scope: Scope, tenant: &Tenant) -> pages::Scope {
     }
 }
 
-/// How a type's values look on a page, by the name Postgres gives it.
+/// How a column's values look on a page.
 pub(crate) fn kind(column: &catalog::Column) -> Kind {
     // What a domain is at bottom decides, not what it is called.
     kind_of(&column.base_type)
 }
 
+/// How a type's values look on a page, by the name Postgres gives it.
 fn kind_of(type_name: &str) -> Kind {
     if type_name.ends_with("[]") {
         return Kind::Array;

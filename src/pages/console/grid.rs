@@ -101,7 +101,7 @@ pub struct Grid<'a> {
     /// Delete rows.
     pub may_delete: bool,
     /// The columns that can be set in several rows at once.
-    pub bulk_columns: Vec<BulkColumn<'a>>,
+    pub bulk_columns: Vec<&'a str>,
     /// Why there are no rows, if the database refused.
     pub problem: Option<&'a str>,
     /// The address of this page, to come back to.
@@ -192,13 +192,6 @@ pub struct FilterColumn<'a> {
     pub name: &'a str,
     /// The codes of the comparisons that make sense for it.
     pub operators: String,
-}
-
-/// A column that can be set in several rows at once.
-#[derive(Clone, Debug)]
-pub struct BulkColumn<'a> {
-    /// Its name.
-    pub name: &'a str,
 }
 
 impl Grid<'_> {

@@ -20,9 +20,7 @@ mod street;
 pub use account::{Account, OpenSession, SendAgain, SignIn};
 pub use explorer::{AllOfApi, Answer, ApiColumn, ApiPage, Example, Operation, Try};
 pub use form::{Choice, Confirm, Field, Form, Input, Pick, RelatedRows, here_parameter};
-pub use grid::{
-    BulkColumn, FilterColumn, FilterLine, Grid, GridColumn, GridRow, GridValue, OperatorWord, Overview, OverviewLine,
-};
+pub use grid::{FilterColumn, FilterLine, Grid, GridColumn, GridRow, GridValue, OperatorWord, Overview, OverviewLine};
 pub use import::{Import, Preview};
 pub use street::{
     AskFirst, Bar, ClusterLine, Fact, FailureLine, Limit, Live, SlowLine, Street, StreetLine, TenantLive, TenantPage,

@@ -1,12 +1,13 @@
 //! Signing in and out, and what a user can do about the own account.
 
-use http::header::{RETRY_AFTER, SET_COOKIE};
+use http::header::{ACCEPT, CONTENT_TYPE, RETRY_AFTER, SET_COOKIE};
 use http::{HeaderValue, Response, StatusCode};
 use hyper::body::Incoming;
 
 use crate::error::Error;
 use crate::pages::console::{Account, Frame, OpenSession, Part, SendAgain, SignIn};
 use crate::pages::words::fill;
+use crate::percent::encode;
 use crate::response;
 use crate::server::Body;
 use crate::service::Service;
@@ -14,13 +15,10 @@ use crate::users;
 use crate::users::Session;
 use crate::views::Sent;
 
-use super::{Visit, role, see_other, users_failed};
-
-/// How long a browser keeps the cookie: a session is over after that whatever it does.
-const COOKIE_SECONDS: u64 = 7 * 24 * 60 * 60;
+use super::{PART, Visit, role, see_other, users_failed};
 
 /// The most bytes of the form to sign in with, which anybody may send.
-pub(super) const SIGN_IN_BYTES: usize = 256 << 10;
+const SIGN_IN_BYTES: usize = 256 << 10;
 
 impl Service {
     pub(super) async fn sign_in(&self, visit: &Visit<'_>, body: Incoming) -> Result<Response<Body>, Error> {
@@ -93,6 +91,35 @@ impl Service {
             response::console(StatusCode::OK, page.render()),
             &session,
         ))
+    }
+
+    /// The way of who is not signed in: to the form that asks for it, with what a form that `may_wait` held.
+    pub(super) async fn ask_to_sign_in(
+        &self,
+        visit: &Visit<'_>,
+        body: Incoming,
+        may_wait: bool,
+    ) -> Result<Response<Body>, Error> {
+        let headers = &visit.head().headers;
+        let is_form = headers
+            .get(CONTENT_TYPE)
+            .is_some_and(|given| given.as_bytes().starts_with(b"application/x-www-form-urlencoded"));
+        if visit.is_post() && is_form && may_wait {
+            // What was written is not lost: it is sent again once somebody has signed in.
+            let sent = self.form(body, SIGN_IN_BYTES).await?;
+            let replay = Replay::of(visit, &sent);
+            let mut page = sign_in_page(visit, "", "", Some(visit.words.ended), false, Some(&replay));
+            *page.status_mut() = StatusCode::UNAUTHORIZED;
+            return Ok(page);
+        }
+        let is_script =
+            headers.contains_key(PART) || headers.get(ACCEPT).is_some_and(|accept| accept == "application/json");
+        if visit.is_post() || is_script {
+            return Ok(response::html(StatusCode::UNAUTHORIZED, visit.words.sign_in.to_owned()));
+        }
+        let mut to = String::from("/admin/sign-in?next=");
+        encode(visit.address(), &mut to);
+        Ok(see_other(&to))
     }
 
     pub(super) async fn sign_out(&self, visit: &Visit<'_>, session: &Session) -> Result<Response<Body>, Error> {
@@ -193,7 +220,7 @@ fn destination(next: &str) -> &str {
 }
 
 fn with_session(visit: &Visit<'_>, mut response: Response<Body>, session: &Session) -> Response<Body> {
-    if let Ok(cookie) = HeaderValue::from_str(&visit.cookie().set(&session.token, COOKIE_SECONDS)) {
+    if let Ok(cookie) = HeaderValue::from_str(&visit.cookie().set(&session.token, users::LONGEST.as_secs())) {
         response.headers_mut().append(SET_COOKIE, cookie);
     }
     response
@@ -208,20 +235,15 @@ pub(super) fn signed_out(visit: &Visit<'_>) -> Response<Body> {
 }
 
 /// A form that came when nobody was signed in.
-pub(super) struct Replay {
+struct Replay {
     action: String,
     fields: Vec<(String, String)>,
 }
 
 impl Replay {
-    pub(super) fn of(visit: &Visit<'_>, sent: &Sent) -> Self {
-        let action = visit
-            .head()
-            .uri
-            .path_and_query()
-            .map_or("", http::uri::PathAndQuery::as_str);
+    fn of(visit: &Visit<'_>, sent: &Sent) -> Self {
         Self {
-            action: action.to_owned(),
+            action: visit.address().to_owned(),
             fields: sent
                 .pairs()
                 .filter(|(name, _)| *name != "_key")
@@ -244,7 +266,7 @@ impl Replay {
     }
 }
 
-pub(super) fn sign_in_page(
+fn sign_in_page(
     visit: &Visit<'_>,
     next: &str,
     name: &str,

@@ -6,9 +6,8 @@ use http::{HeaderMap, HeaderName, Method, Request, Response, StatusCode};
 use http_body_util::BodyExt as _;
 
 use crate::error::Error;
-use crate::pages::console::{ConsoleFailure, Part};
+use crate::pages::console::Part;
 use crate::percent::encode;
-use crate::response;
 use crate::router;
 use crate::server::Body;
 use crate::service::api::{Inside, Sender, Target};
@@ -30,7 +29,7 @@ pub(super) struct Ask<'a> {
     pub(super) query: &'a str,
     pub(super) accept: &'a str,
     pub(super) prefer: &'a str,
-    pub(super) content_type: &'a str,
+    /// JSON.
     pub(super) body: Bytes,
     /// Whether all rows shall come.
     pub(super) whole: bool,
@@ -46,7 +45,6 @@ impl<'a> Ask<'a> {
             query,
             accept: "application/json",
             prefer: "",
-            content_type: "application/json",
             body: Bytes::new(),
             whole: false,
             undone: false,
@@ -84,15 +82,8 @@ impl Reply {
     /// The page that says why it is refused.
     pub(super) fn refusal(&self, visit: &Visit<'_>, room: &Room, name: &str) -> Response<Body> {
         let relations = room.navigation(visit.tenant);
-        let said = self.said().text();
-        let page = ConsoleFailure {
-            frame: visit.frame(&relations, Part::Data, name),
-            status: self.status.as_u16(),
-            message: &said,
-            hint: None,
-            request_id: visit.asking.id.as_str(),
-        };
-        response::console(self.status, page.render())
+        let frame = visit.frame(&relations, Part::Data, name);
+        visit.failure(frame, self.status, &self.said().text(), None)
     }
 
     pub(super) fn is_good(&self) -> bool {
@@ -131,7 +122,7 @@ impl Service {
             .uri(uri)
             .header(HOST, host(visit.head()))
             .header(ACCEPT, ask.accept)
-            .header(CONTENT_TYPE, ask.content_type)
+            .header(CONTENT_TYPE, "application/json")
             .header(PREFER, ask.prefer)
             .body(());
         // A name, a value or a preference that no URL or header can hold.

@@ -6,8 +6,7 @@ use http::{HeaderValue, Method, Response, StatusCode};
 use crate::catalog::{Column, Relation};
 use crate::error::Error;
 use crate::pages::console::{
-    BulkColumn, FilterColumn, FilterLine, Frame, Grid, GridColumn, GridRow, GridValue, OperatorWord, Overview,
-    OverviewLine, Part,
+    FilterColumn, FilterLine, Frame, Grid, GridColumn, GridRow, GridValue, OperatorWord, Overview, OverviewLine, Part,
 };
 use crate::pages::quoted;
 use crate::pages::words::{Words, fill};
@@ -63,29 +62,70 @@ impl Service {
         let room = self.room(visit).await?;
         let (relation, rights) = room.relation(name)?;
         let query = GridQuery::parse(visit.query(), relation);
-        let (rows, total, problem) = match &query.misfit {
+        let (mut rows, total, problem) = match &query.misfit {
             Some(column) => (Vec::new(), None, Some(fill(visit.words.misfit, &[column]))),
             None => self.rows_of(visit, &room, relation, &query).await?,
         };
-        let page = grid(visit, &room, relation, &query, rows);
-        let notice = visit.notice();
-        let relations = room.navigation(visit.tenant);
+        let status = if problem.is_some() {
+            StatusCode::BAD_REQUEST
+        } else {
+            StatusCode::OK
+        };
+        let (previous, next) = neighbours(relation, &query, &mut rows);
+        let href = |place: Place| address(relation, &query.at(place));
+        let everything = query.at(Place::First);
+        let most_rows = u64::from(visit.tenant.config().limits.max_rows.get());
+        let (notice, relations) = (visit.notice(), room.navigation(visit.tenant));
         let page = Grid {
             frame: Frame {
                 notice: notice.as_deref(),
                 ..visit.frame(&relations, Part::Data, name)
             },
+            name: &relation.name,
+            scope: views::scope(relation.scope, visit.tenant),
+            comment: relation.comment.as_deref(),
+            all_columns: relation
+                .columns
+                .iter()
+                .map(|column| (&*column.name, query.shows(&column.name)))
+                .collect(),
+            columns: grid_columns(relation, &query),
+            rows: grid_rows(&room, relation, &query, rows),
+            filters: filter_lines(relation, &query, visit.words),
+            filter_columns: relation
+                .columns
+                .iter()
+                .map(|column| {
+                    let codes: Vec<&str> = Operator::of(column).iter().map(|operator| operator.code()).collect();
+                    FilterColumn {
+                        name: &column.name,
+                        operators: codes.join(" "),
+                    }
+                })
+                .collect(),
+            search: &query.search,
+            sort: query
+                .sort
+                .as_ref()
+                .map(|(name, desc)| format!("{name}.{}", if *desc { "desc" } else { "asc" })),
+            narrowed: query.is_narrowed(),
+            total: total.map(|total| (total, total <= most_rows)),
+            first_href: (!matches!(query.place, Place::First | Place::Page(0))).then(|| href(Place::First)),
+            previous_href: previous.map(href),
+            next_href: next.map(href),
+            api_href: format!("/api/{}{}", path_of(&relation.name), everything.all(relation)),
+            export_query: everything.to_text(),
             may_insert: rights.insert,
             may_update: rights.update,
             may_delete: rights.delete,
-            total: total.map(|total| (total, total <= u64::from(visit.tenant.config().limits.max_rows.get()))),
+            bulk_columns: relation
+                .columns
+                .iter()
+                .filter(|column| !column.generated && !is_key(relation, column))
+                .map(|column| &*column.name)
+                .collect(),
             problem: problem.as_deref(),
-            ..page
-        };
-        let status = if page.problem.is_some() {
-            StatusCode::BAD_REQUEST
-        } else {
-            StatusCode::OK
+            here: query.to_text(),
         };
         Ok(response::console(status, page.render()))
     }
@@ -192,9 +232,11 @@ impl Service {
                 .map(|label| (label.name.to_string(), false)),
             ..GridQuery::default()
         };
-        let mut names = vec![quoted(&column.name)];
-        names.extend(label_columns(relation));
-        names.dedup();
+        let mut names = label_columns(relation);
+        let value = quoted(&column.name);
+        if !names.contains(&value) {
+            names.push(value);
+        }
         let text = query.page(relation, &names.join(","));
         let reply = self.reply(visit, Ask::get(name, &text)).await?;
         if !reply.is_good() {
@@ -257,7 +299,7 @@ fn select(room: &Room, relation: &Relation, query: &GridQuery, take: Take) -> St
 /// Whether a column is asked for though it is not shown: it finds the row, the next page, or what the row is known by.
 fn is_needed(relation: &Relation, query: &GridQuery, column: &Column) -> bool {
     let is = |other: &Column| other.name == column.name;
-    relation.key().any(is)
+    is_key(relation, column)
         || query.order(relation).iter().any(|(order, _)| is(order))
         || label_column(relation).is_some_and(is)
 }
@@ -275,15 +317,8 @@ pub(super) fn label_columns(relation: &Relation) -> Vec<String> {
     names
 }
 
-/// The page of a list, but for what is not of its rows.
-fn grid<'a>(
-    visit: &Visit<'a>,
-    room: &'a Room,
-    relation: &'a Relation,
-    query: &'a GridQuery,
-    mut rows: Vec<Values>,
-) -> Grid<'a> {
-    let words = visit.words;
+/// Cuts what was asked for down to the page, in its order, and says where the pages before and behind it begin.
+fn neighbours(relation: &Relation, query: &GridQuery, rows: &mut Vec<Values>) -> (Option<Place>, Option<Place>) {
     let size = usize::try_from(GRID_SIZE).unwrap_or(usize::MAX);
     let more = rows.len() > size;
     rows.truncate(size);
@@ -291,14 +326,12 @@ fn grid<'a>(
     if backwards {
         rows.reverse();
     }
-    let keyset = query.has_keyset(relation);
     let order = query.order(relation);
     let marks = |row: &Values| -> Vec<Option<String>> {
         let of = |(column, _): &(&Column, bool)| row.get(&*column.name).and_then(|raw| text_of(raw));
         order.iter().map(of).collect()
     };
-    let href = |place: Place| format!("/admin/data/{}{}", path_of(&relation.name), query.at(place).to_text());
-    let (previous, next) = match (&query.place, keyset) {
+    match (&query.place, query.has_keyset(relation)) {
         (Place::Page(page), _) => (
             (*page > 0).then(|| Place::Page(page - 1)),
             more.then(|| Place::Page(page + 1)),
@@ -312,116 +345,52 @@ fn grid<'a>(
                 rows.last().filter(|_| behind).map(|row| Place::After(marks(row))),
             )
         }
-    };
+    }
+}
+
+fn grid_columns<'r>(relation: &'r Relation, query: &GridQuery) -> Vec<GridColumn<'r>> {
     let shown = relation.columns.iter().filter(|column| query.shows(&column.name));
-    let columns: Vec<GridColumn<'a>> = shown
-        .map(|column| {
-            let sorted = query
-                .sort
-                .as_ref()
-                .filter(|(name, _)| **name == *column.name)
-                .map(|(_, desc)| *desc);
-            GridColumn {
-                name: &column.name,
-                type_name: &column.type_name,
-                kind: views::kind(column),
-                key: relation.key().any(|key| key.name == column.name),
-                sorted,
-                sort_href: is_sortable(column).then(|| {
-                    let sorted = query.sorted(&column.name, sorted == Some(false));
-                    format!("/admin/data/{}{}", path_of(&relation.name), sorted.to_text())
-                }),
-                comment: column.comment.as_deref(),
-                label: label_column(relation).is_some_and(|label| label.name == column.name),
-            }
-        })
-        .collect();
-    let mut filters: Vec<FilterLine<'a>> = query
-        .filters
-        .iter()
-        .enumerate()
-        .map(|(at, filter)| FilterLine {
-            column: &filter.column,
-            operator: filter.operator.code(),
-            value: &filter.value,
-            operators: relation
-                .field(&filter.column)
-                .map(|column| operator_words(Operator::of(column), words))
-                .unwrap_or_default(),
-            without_href: Some(format!(
-                "/admin/data/{}{}",
-                path_of(&relation.name),
-                query.without(at).to_text()
-            )),
-        })
-        .collect();
-    filters.push(FilterLine {
+    let columns = shown.map(|column| {
+        let sorted = query
+            .sort
+            .as_ref()
+            .filter(|(name, _)| **name == *column.name)
+            .map(|(_, desc)| *desc);
+        GridColumn {
+            name: &column.name,
+            type_name: &column.type_name,
+            kind: views::kind(column),
+            key: is_key(relation, column),
+            sorted,
+            sort_href: is_sortable(column)
+                .then(|| address(relation, &query.sorted(&column.name, sorted == Some(false)))),
+            comment: column.comment.as_deref(),
+            label: label_column(relation).is_some_and(|label| label.name == column.name),
+        }
+    });
+    columns.collect()
+}
+
+/// The filters there are, and an empty one to fill in.
+fn filter_lines<'q>(relation: &Relation, query: &'q GridQuery, words: &'static Words) -> Vec<FilterLine<'q>> {
+    let filters = query.filters.iter().enumerate().map(|(at, filter)| FilterLine {
+        column: &filter.column,
+        operator: filter.operator.code(),
+        value: &filter.value,
+        operators: relation
+            .field(&filter.column)
+            .map(|column| operator_words(Operator::of(column), words))
+            .unwrap_or_default(),
+        without_href: Some(address(relation, &query.without(at))),
+    });
+    let empty = FilterLine {
         column: "",
         operator: "",
         value: "",
         operators: operator_words(Operator::ALL, words),
         without_href: None,
-    });
-    let everything = query.at(Place::First);
-    Grid {
-        frame: Frame {
-            words,
-            tenant: "",
-            host: "",
-            user: None,
-            key: "",
-            operator: false,
-            relations: &[],
-            part: Part::Data,
-            current: "",
-            notice: None,
-        },
-        name: &relation.name,
-        scope: views::scope(relation.scope, visit.tenant),
-        comment: relation.comment.as_deref(),
-        all_columns: relation
-            .columns
-            .iter()
-            .map(|column| (&*column.name, query.shows(&column.name)))
-            .collect(),
-        rows: grid_rows(room, relation, query, rows),
-        columns,
-        filters,
-        filter_columns: relation
-            .columns
-            .iter()
-            .map(|column| {
-                let codes: Vec<&str> = Operator::of(column).iter().map(|operator| operator.code()).collect();
-                FilterColumn {
-                    name: &column.name,
-                    operators: codes.join(" "),
-                }
-            })
-            .collect(),
-        search: &query.search,
-        sort: query
-            .sort
-            .as_ref()
-            .map(|(name, desc)| format!("{name}.{}", if *desc { "desc" } else { "asc" })),
-        narrowed: query.is_narrowed(),
-        total: None,
-        first_href: (!matches!(query.place, Place::First | Place::Page(0))).then(|| href(Place::First)),
-        previous_href: previous.map(href),
-        next_href: next.map(href),
-        api_href: format!("/api/{}{}", path_of(&relation.name), everything.all(relation)),
-        export_query: everything.to_text(),
-        may_insert: false,
-        may_update: false,
-        may_delete: false,
-        bulk_columns: relation
-            .columns
-            .iter()
-            .filter(|column| !column.generated && !relation.key().any(|key| key.name == column.name))
-            .map(|column| BulkColumn { name: &column.name })
-            .collect(),
-        problem: None,
-        here: query.to_text(),
-    }
+    };
+    filters.chain([empty]).collect()
 }
 
 fn grid_rows(room: &Room, relation: &Relation, query: &GridQuery, rows: Vec<Values>) -> Vec<GridRow> {
@@ -501,6 +470,15 @@ fn operator_words(operators: &[Operator], words: &'static Words) -> Vec<Operator
             },
         })
         .collect()
+}
+
+fn is_key(relation: &Relation, column: &Column) -> bool {
+    relation.key().any(|key| key.name == column.name)
+}
+
+/// The address of a list.
+fn address(relation: &Relation, query: &GridQuery) -> String {
+    format!("/admin/data/{}{}", path_of(&relation.name), query.to_text())
 }
 
 /// A name as a segment of a path.

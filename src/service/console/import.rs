@@ -241,7 +241,6 @@ impl Service {
         rows: usize,
         kept: bool,
     ) -> Result<Reply, Error> {
-        // Objects need not have the same keys: what one lacks is its column's default.
         // What the database makes itself, it makes anew: an export holds that as well.
         let is_made = |name: &String| relation.column(name).is_some_and(|(_, column)| column.generated);
         let names = file.columns.iter().filter(|name| !is_made(name));
@@ -250,6 +249,7 @@ impl Service {
         encode(&names.join(","), &mut query);
         let ask = Ask {
             method: Method::POST,
+            // Objects need not have the same keys: what one lacks is its column's default.
             prefer: if kept {
                 "return=minimal, missing=default"
             } else {

@@ -18,8 +18,9 @@ mod street;
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use http::header::{ACCEPT, CONTENT_TYPE, COOKIE, LOCATION, USER_AGENT};
+use http::header::{COOKIE, LOCATION, USER_AGENT};
 use http::request::Parts;
+use http::uri::PathAndQuery;
 use http::{HeaderName, HeaderValue, Method, Response, StatusCode};
 use hyper::body::Incoming;
 use ipnet::IpNet;
@@ -33,7 +34,7 @@ use crate::migrate;
 use crate::pages;
 use crate::pages::console::{ConsoleFailure, Frame, Part};
 use crate::pages::words::{Words, fill};
-use crate::percent::{decode_segment, encode};
+use crate::percent::decode_segment;
 use crate::pool::{Fold, Row, Step};
 use crate::query;
 use crate::response;
@@ -48,7 +49,7 @@ use crate::views::Sent;
 
 use super::run::{Job, Runner};
 use super::{Asking, Caller, Service, host, serving, words};
-use account::{Replay, SIGN_IN_BYTES, sign_in_page, signed_out};
+use account::signed_out;
 use ask::{Ask, MOST_BYTES, Reply};
 use client::{Client, is_embedded_elsewhere, is_of_this_host};
 
@@ -107,6 +108,11 @@ impl Visit<'_> {
         self.head().uri.query().unwrap_or_default()
     }
 
+    /// The path and the query string.
+    fn address(&self) -> &str {
+        self.head().uri.path_and_query().map_or("/admin/", PathAndQuery::as_str)
+    }
+
     /// The row that the address names: what stands before our own parameters.
     fn row_key(&self) -> String {
         let query = self.query();
@@ -134,6 +140,18 @@ impl Visit<'_> {
             current,
             notice: None,
         }
+    }
+
+    /// The page that says what went wrong.
+    fn failure(&self, frame: Frame<'_>, status: StatusCode, message: &str, hint: Option<&str>) -> Response<Body> {
+        let page = ConsoleFailure {
+            frame,
+            status: status.as_u16(),
+            message,
+            hint,
+            request_id: self.asking.id.as_str(),
+        };
+        response::console(status, page.render())
     }
 
     /// What was done before, as the address says: `?_done=deleted&_n=3`.
@@ -272,40 +290,8 @@ impl Service {
             return self.api_page(visit, name.as_deref(), body).await;
         }
         let Some(session) = visit.session.clone() else {
-            let is_form = visit
-                .head()
-                .headers
-                .get(CONTENT_TYPE)
-                .is_some_and(|given| given.as_bytes().starts_with(b"application/x-www-form-urlencoded"));
             // Passwords are not for carrying about.
-            if visit.is_post() && is_form && first != "account" {
-                // What was written is not lost: it is sent again once somebody has signed in.
-                let sent = self.form(body, SIGN_IN_BYTES).await?;
-                let replay = Replay::of(visit, &sent);
-                let mut page = sign_in_page(visit, "", "", Some(visit.words.ended), false, Some(&replay));
-                *page.status_mut() = StatusCode::UNAUTHORIZED;
-                return Ok(page);
-            }
-            if visit.is_post()
-                || visit.head().headers.contains_key(PART)
-                || visit
-                    .head()
-                    .headers
-                    .get(ACCEPT)
-                    .is_some_and(|accept| accept == "application/json")
-            {
-                return Ok(response::html(StatusCode::UNAUTHORIZED, visit.words.sign_in.to_owned()));
-            }
-            let mut to = String::from("/admin/sign-in?next=");
-            encode(
-                visit
-                    .head()
-                    .uri
-                    .path_and_query()
-                    .map_or("/admin/", http::uri::PathAndQuery::as_str),
-                &mut to,
-            );
-            return Ok(see_other(&to));
+            return self.ask_to_sign_in(visit, body, first != "account").await;
         };
         if first == "data" && last == "import" && name.is_some() && visit.is_post() {
             // The largest body there is, and the only one that may not be a form.
@@ -483,30 +469,19 @@ fn see_other(to: &str) -> Response<Body> {
 
 /// A form that this console did not send.
 fn refused(visit: &Visit<'_>) -> Response<Body> {
-    let page = ConsoleFailure {
-        frame: visit.frame(&[], Part::Data, ""),
-        status: StatusCode::FORBIDDEN.as_u16(),
-        message: visit.words.other_site,
-        hint: None,
-        request_id: visit.asking.id.as_str(),
-    };
-    response::console(StatusCode::FORBIDDEN, page.render())
+    let frame = visit.frame(&[], Part::Data, "");
+    visit.failure(frame, StatusCode::FORBIDDEN, visit.words.other_site, None)
 }
 
 /// What went wrong, for a person; this is where it is logged.
 fn failure(visit: &Visit<'_>, error: &Error) -> Response<Body> {
     let problem: Problem = visit.asking.log(error);
-    let page = ConsoleFailure {
-        frame: visit.frame(&[], Part::Data, ""),
-        status: problem.status.as_u16(),
-        message: match error {
-            Error::Router(_) => visit.words.no_page,
-            _ => &problem.message,
-        },
-        hint: problem.hint.as_deref(),
-        request_id: visit.asking.id.as_str(),
+    let message = match error {
+        Error::Router(_) => visit.words.no_page,
+        _ => &problem.message,
     };
-    let mut response = response::console(problem.status, page.render());
+    let frame = visit.frame(&[], Part::Data, "");
+    let mut response = visit.failure(frame, problem.status, message, problem.hint.as_deref());
     for (name, value) in problem.headers() {
         response.headers_mut().insert(name.clone(), value.clone());
     }

@@ -50,14 +50,14 @@ impl Service {
         let condition = match &key {
             Some(key) => match key_condition(relation, key) {
                 Some(condition) => Some(condition),
-                None => return Ok(self.not_there(visit, &room, relation)),
+                None => return Ok(not_there(visit, &room, relation)),
             },
             None => None,
         };
         let found = match &condition {
             Some(condition) => match self.find(visit, relation, condition, "select=*").await? {
                 Ok(Some(row)) => Some(row),
-                Ok(None) => return Ok(self.not_there(visit, &room, relation)),
+                Ok(None) => return Ok(not_there(visit, &room, relation)),
                 Err(refused) => return Ok(refused.refusal(visit, &room, name)),
             },
             None => None,
@@ -216,18 +216,6 @@ impl Service {
         self.reply(visit, ask).await
     }
 
-    fn not_there(&self, visit: &Visit<'_>, room: &Room, relation: &Relation) -> Response<Body> {
-        let relations = room.navigation(visit.tenant);
-        let page = crate::pages::console::ConsoleFailure {
-            frame: visit.frame(&relations, Part::Data, &relation.name),
-            status: StatusCode::NOT_FOUND.as_u16(),
-            message: visit.words.no_such_row,
-            hint: None,
-            request_id: visit.asking.id.as_str(),
-        };
-        response::console(StatusCode::NOT_FOUND, page.render())
-    }
-
     /// Says beside each key what the row is known by that it refers to.
     async fn name_references(&self, visit: &Visit<'_>, room: &Room, form: &mut [Field<'_>]) -> Result<(), Error> {
         for field in form {
@@ -336,11 +324,11 @@ impl Service {
         let key = visit.row_key();
         let here = here(visit);
         let Some(condition) = key_condition(relation, &key) else {
-            return Ok(self.not_there(visit, &room, relation));
+            return Ok(not_there(visit, &room, relation));
         };
         let row = match self.find(visit, relation, &condition, &select_label(relation)).await? {
             Ok(Some(row)) => row,
-            Ok(None) => return Ok(self.not_there(visit, &room, relation)),
+            Ok(None) => return Ok(not_there(visit, &room, relation)),
             Err(refused) => return Ok(refused.refusal(visit, &room, name)),
         };
         let mut problem = None;
@@ -541,6 +529,12 @@ impl Question<'_> {
         };
         response::console(status, page.render())
     }
+}
+
+fn not_there(visit: &Visit<'_>, room: &Room, relation: &Relation) -> Response<Body> {
+    let relations = room.navigation(visit.tenant);
+    let frame = visit.frame(&relations, Part::Data, &relation.name);
+    visit.failure(frame, StatusCode::NOT_FOUND, visit.words.no_such_row, None)
 }
 
 /// `select=` of what a row is known by; of all columns where it is known by none.

@@ -25,6 +25,7 @@ use crate::server::Body;
 use crate::service::status::{PoolStates, RateStatus};
 use crate::service::unix_time;
 use crate::tenant::{State, Tenant, permits_role};
+use crate::traffic::Rate;
 use crate::users::Session;
 use crate::views::Sent;
 
@@ -110,27 +111,14 @@ impl Service {
             of_clusters(|cluster| cluster.bar.most.into())
         );
         let waiting = of_clusters(|cluster| cluster.waiting as u64).to_string();
-        let fact = |word: &'static str, value: String| Fact { word, value };
-        let facts = vec![
-            fact(words.tenants, self.registry.tenants().len().to_string()),
-            fact(words.requests_s, per_second(now.map(|now| now.requests_per_second))),
-            fact(words.errors_s, per_second(now.map(|now| now.errors_per_second))),
-            fact(words.half, milliseconds(now.and_then(|now| now.p50_ms))),
-            fact(words.most, milliseconds(now.and_then(|now| now.p99_ms))),
-            fact(words.connections, slots),
-            fact(words.waiting, waiting),
-        ];
+        let mut facts = vec![fact(words.tenants, self.registry.tenants().len().to_string())];
+        facts.extend(facts_of(now, words));
+        facts.extend([fact(words.connections, slots), fact(words.waiting, waiting)]);
         let edge = self.history.edge();
-        let series = |of: &dyn Fn(&crate::traffic::EdgePoint) -> Option<f64>| -> Vec<Option<f64>> {
-            edge.iter().map(|point| point.as_ref().and_then(of)).collect()
-        };
         let charts = Charts {
-            requests: series(&|point| Some(point.rate.requests_per_second)),
-            errors: series(&|point| Some(point.rate.errors_per_second)),
-            p50: series(&|point| point.rate.p50.map(in_milliseconds)),
-            p99: series(&|point| point.rate.p99.map(in_milliseconds)),
-            connections: series(&|point| Some(point.slots.into())),
-            waiting: Some(series(&|point| Some(point.waiting.into()))),
+            rates: edge.iter().map(|point| Some(point.as_ref()?.rate)).collect(),
+            connections: edge.iter().map(|point| Some(point.as_ref()?.slots.into())).collect(),
+            waiting: Some(edge.iter().map(|point| Some(point.as_ref()?.waiting.into())).collect()),
         };
         Live {
             words,
@@ -282,19 +270,10 @@ impl Service {
 
     fn tenant_live(&self, words: &'static Words, tenant: &Tenant) -> TenantLive {
         let status = self.tenant_status(tenant, &self.pool_states());
-        let rate = status.rate;
-        let id = &tenant.config().id;
-        let fact = |word: &'static str, value: String| Fact { word, value };
-        let points = self.history.tenant(id);
-        let series = |of: &dyn Fn(&crate::traffic::TenantPoint) -> Option<f64>| -> Vec<Option<f64>> {
-            points.iter().map(|point| point.as_ref().and_then(of)).collect()
-        };
+        let points = self.history.tenant(&tenant.config().id);
         let charts = Charts {
-            requests: series(&|point| Some(point.rate.requests_per_second)),
-            errors: series(&|point| Some(point.rate.errors_per_second)),
-            p50: series(&|point| point.rate.p50.map(in_milliseconds)),
-            p99: series(&|point| point.rate.p99.map(in_milliseconds)),
-            connections: series(&|point| Some(point.held.into())),
+            rates: points.iter().map(|point| Some(point.as_ref()?.rate)).collect(),
+            connections: points.iter().map(|point| Some(point.as_ref()?.held.into())).collect(),
             waiting: None,
         };
         let traffic = tenant.traffic(&self.metrics);
@@ -302,26 +281,20 @@ impl Service {
             0 => words.none_f.to_owned(),
             number => number.to_string(),
         };
+        let catalog = status.catalog.map(|number| number.to_string());
+        let mut facts = facts_of(status.rate, words).to_vec();
+        facts.extend([
+            fact(words.connections, status.connections.to_string()),
+            fact(words.idle, status.idle.to_string()),
+            fact(words.waiting, status.waiting.to_string()),
+            fact(words.catalog, catalog.unwrap_or_else(|| "—".to_owned())),
+            fact(words.migrations, fill(words.pending, &[&migrations])),
+        ]);
         TenantLive {
             words,
             state: state(&tenant.state()),
             reason: status.reason,
-            facts: vec![
-                fact(words.requests_s, per_second(rate.map(|rate| rate.requests_per_second))),
-                fact(words.errors_s, per_second(rate.map(|rate| rate.errors_per_second))),
-                fact(words.half, milliseconds(rate.and_then(|rate| rate.p50_ms))),
-                fact(words.most, milliseconds(rate.and_then(|rate| rate.p99_ms))),
-                fact(words.connections, status.connections.to_string()),
-                fact(words.idle, status.idle.to_string()),
-                fact(words.waiting, status.waiting.to_string()),
-                fact(
-                    words.catalog,
-                    status
-                        .catalog
-                        .map_or_else(|| "—".to_owned(), |number| number.to_string()),
-                ),
-                fact(words.migrations, fill(words.pending, &[&migrations])),
-            ],
+            facts,
             charts: charts.drawn(words),
             slowest: traffic
                 .slowest(unix_time())
@@ -372,10 +345,7 @@ impl Service {
 
 /// An hour of figures.
 struct Charts {
-    requests: Vec<Option<f64>>,
-    errors: Vec<Option<f64>>,
-    p50: Vec<Option<f64>>,
-    p99: Vec<Option<f64>>,
+    rates: Vec<Option<Rate>>,
     connections: Vec<Option<f64>>,
     waiting: Option<Vec<Option<f64>>>,
 }
@@ -402,18 +372,21 @@ impl Charts {
                 };
                 (label, chart.to_string())
             };
+        let of = |of: fn(Rate) -> Option<f64>| -> Vec<Option<f64>> {
+            self.rates.iter().map(|rate| rate.and_then(of)).collect()
+        };
         vec![
             draw(
                 words.chart_requests,
                 "/s",
-                ("", &self.requests),
-                Some((words.chart_errors, &self.errors)),
+                ("", &of(|rate| Some(rate.requests_per_second))),
+                Some((words.chart_errors, &of(|rate| Some(rate.errors_per_second)))),
             ),
             draw(
                 words.chart_latency,
                 "ms",
-                (words.half, &self.p50),
-                Some((words.most, &self.p99)),
+                (words.half, &of(|rate| rate.p50.map(in_milliseconds))),
+                Some((words.most, &of(|rate| rate.p99.map(in_milliseconds)))),
             ),
             draw(
                 words.chart_slots,
@@ -423,6 +396,20 @@ impl Charts {
             ),
         ]
     }
+}
+
+fn fact(word: &'static str, value: String) -> Fact<'static> {
+    Fact { word, value }
+}
+
+/// How requests go now.
+fn facts_of(rate: Option<RateStatus>, words: &'static Words) -> [Fact<'static>; 4] {
+    [
+        fact(words.requests_s, per_second(rate.map(|rate| rate.requests_per_second))),
+        fact(words.errors_s, per_second(rate.map(|rate| rate.errors_per_second))),
+        fact(words.half, milliseconds(rate.and_then(|rate| rate.p50_ms))),
+        fact(words.most, milliseconds(rate.and_then(|rate| rate.p99_ms))),
+    ]
 }
 
 fn ask_first(visit: &Visit<'_>, question: String, about: &str, button: &str, back: String) -> Response<Body> {
